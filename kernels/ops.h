@@ -1,0 +1,251 @@
+/* The table of every numerical operation. Model, losses and optimizers are written once against it; each backend fills
+ * it (kernels/cpu is the reference). Entries take device pointers, return nothing and allocate nothing: sizes were
+ * checked and scratch was reserved before. Test: tests/test_ops.c
+ *
+ * Letters: B batch, T positions, N = B*T rows, C width, F ffn width, NH query heads, NKV key-value heads, HD head width,
+ * V vocabulary, Q = (NH + 2*NKV)*HD the width of a fused qkv row (queries, then keys, then values).
+ * "act" below: the backend's activation storage, ops->act. Sums are fp32. Reductions have a fixed order for a fixed
+ * thread count. Backward entries accumulate (+=) into d<name> unless marked "writes".
+ * A mask pointer (z, z_layer, z_heads) may be NULL: all ones; then its gradient pointer is NULL too. Masks are fp32 in [0,1]. */
+#ifndef KERNELS_OPS_H
+#define KERNELS_OPS_H
+
+#include "base/err.h"
+#include "kernels/dtype.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ops;
+
+/* C = A op B, row-major, leading dimensions in elements.
+ *   MATMUL_NT: c(m,n) = a(m,k) b(n,k)^T   forward, y = x W^T
+ *   MATMUL_NN: c(m,n) = a(m,k) b(k,n)     dx = dy W
+ *   MATMUL_TN: c(m,n) = a(k,m)^T b(k,n)   dW = dy^T x
+ * accumulate: c += instead of c =. bias (n) fp32 or NULL is added to every row (NT only).
+ * A BF16 operand, or ops->matmul_bf16, makes it a bf16 product with fp32 accumulation; else fp32. c is F32 on CPU. */
+enum matmul_kind { MATMUL_NT, MATMUL_NN, MATMUL_TN };
+struct matmul {
+	enum matmul_kind kind;
+	int m, n, k;
+	const void *a, *b;
+	void *c;
+	enum dtype a_type, b_type, c_type;
+	int lda, ldb, ldc;
+	bool accumulate;
+	const float *bias;
+};
+
+/* x(N,C) = table[tokens[n], :] * z. */
+struct embed_forward {
+	int N, C, V;
+	const int32_t *tokens; /* (N), each in [0, V) */
+	const void *table;     /* (V, C) table_type */
+	enum dtype table_type;
+	const float *z; /* (C) hidden mask */
+	void *x;        /* (N, C) act, written */
+};
+struct embed_backward {
+	int N, C, V;
+	const int32_t *tokens;
+	const void *table;
+	enum dtype table_type;
+	const float *z;
+	const void *dx; /* (N, C) act */
+	float *dtable;  /* (V, C) += z * dx; a row's additions go in row order */
+	float *dz;      /* (C) += sum_n dx * table[token] */
+};
+
+/* Residual add and RMS norm in one pass:
+ *   sum = x + y * z * z_layer            (y NULL: sum = x and is not written)
+ *   h   = w * z * sum * rstd,  rstd = 1 / sqrt(mean over {i : z_i != 0} of sum_i^2 + eps)
+ * sum may be x. Source: Zhang & Sennrich 2019; masked mean: LLM-Shearing. */
+struct norm_forward {
+	int N, C;
+	float eps;
+	const void *x, *y;    /* (N, C) act */
+	const float *z;       /* (C) */
+	const float *z_layer; /* (1) */
+	const float *w;       /* (C) */
+	void *sum;            /* (N, C) act, written when y */
+	void *h;              /* (N, C) act, written */
+	float *rstd;          /* (N), written */
+};
+/* Gradient of h alone; that of the residual add is residual_backward. */
+struct norm_backward {
+	int N, C;
+	const void *dh, *sum; /* (N, C) act */
+	const float *rstd, *w, *z;
+	void *dsum; /* (N, C) act, += (writes when `first`) */
+	bool first; /* dsum holds nothing yet */
+	float *dw;  /* (C) += z_i S_i,  S_i = sum_n dh_i sum_i rstd */
+	float *dz;  /* (C) += w_i S_i */
+};
+/* Gradients of sum = x + y*z*z_layer with respect to y, z and z_layer (that of x is dsum itself). */
+struct residual_backward {
+	int N, C;
+	const void *dsum, *y;    /* (N, C) act; y may be NULL when dz and dz_layer are */
+	const float *z, *z_layer;
+	void *dy;        /* (N, C) act, written; NULL when there are no masks: dy is dsum */
+	float *dz;       /* (C) += z_layer R_i,  R_i = sum_n dsum_i y_i */
+	float *dz_layer; /* (1) += sum_i z_i R_i */
+};
+
+/* From the qkv product to what attention reads: optional RMS norm of every query and key head (w*x*rstd over HD, as
+ * Qwen3), then rotary embedding in the half-split layout, values copied.
+ *   (a, b) -> (a cos - b sin, b cos + a sin), a = x[i], b = x[i + HD/2], angle table at pos[n].
+ * dst may be src when q_norm is NULL. */
+struct qk_forward {
+	int N, NH, NKV, HD;
+	const void *src;       /* (N, Q) act */
+	void *dst;             /* (N, Q) act, written */
+	const int32_t *pos;    /* (N), row of the tables */
+	const float *cos, *sin; /* (positions, HD/2), attention scaling included */
+	const float *q_norm, *k_norm; /* (HD) or NULL */
+	float eps;
+	float *rstd; /* (N, NH+NKV), written when q_norm */
+};
+struct qk_backward {
+	int N, NH, NKV, HD;
+	const void *src;        /* as given to forward; read only when q_norm */
+	void *dqkv;             /* (N, Q) act: gradient of dst in, of src out, in place */
+	const int32_t *pos;
+	const float *cos, *sin;
+	const float *q_norm, *k_norm, *rstd;
+	float *dq_norm, *dk_norm; /* (HD) += */
+};
+
+/* Causal grouped-query attention inside documents, never a T*T matrix.
+ *   out_i = z_head * sum_j softmax_j(scale q_i.k_j) v_j  over j in [max(start_i, i-window+1), i]
+ * rows of one sequence only; start[n] is the first position (index within the sequence) of row n's document.
+ * Query head h reads key-value head h / (NH/NKV). Source: Dao 2023 (FlashAttention-2) for the recomputing backward. */
+struct attention_forward {
+	int B, T, NH, NKV, HD;
+	int window; /* positions, >= 1; 0: none */
+	float scale;
+	const void *qkv;       /* (N, Q) act */
+	const int32_t *start;  /* (N) */
+	const float *z_heads;  /* (NH) */
+	void *out;             /* (N, NH*HD) act, written */
+	float *lse;            /* (N, NH) log-sum-exp of the scaled scores, written */
+};
+struct attention_backward {
+	int B, T, NH, NKV, HD;
+	int window;
+	float scale;
+	const void *qkv, *out, *dout; /* out: forward's masked output */
+	const int32_t *start;
+	const float *z_heads, *lse;
+	void *dqkv;       /* (N, Q) act, writes */
+	float *dz_heads;  /* (NH) += sum_n dout.(out/z); a head with z = 0 gets 0 */
+	float *scratch;   /* attention_scratch() bytes */
+};
+
+/* a = silu(g) * u * z over a fused row gu = (g | u). silu(x) = x sigmoid(x). */
+struct swiglu_forward {
+	int N, F;
+	const void *gu; /* (N, 2F) act */
+	const float *z; /* (F) */
+	void *a;        /* (N, F) act, written */
+};
+struct swiglu_backward {
+	int N, F;
+	const void *gu, *da;
+	const float *z;
+	void *dgu; /* (N, 2F) act, writes; may be gu */
+	float *dz; /* (F) += sum_n da silu(g) u */
+};
+
+/* Cross-entropy and forward KL on a chunk of rows, with the gradient of
+ *   sum_r ce_weight_r * CE_r + kd_weight_r * tau^2 * KL_r,   CE = -log softmax(s)[target],  KL = sum_v p (log p - log q),
+ *   p = softmax(t/tau), q = softmax(s/tau)
+ * over the first V columns (rows have ld columns, those past V are not read and get gradient 0).
+ * A row with both weights 0 gives loss 0 and gradient 0 whatever its logits. Source: Hinton et al. 2015, section 2. */
+struct loss_rows {
+	int n_rows, V, ld;
+	float *s;               /* (n_rows, ld) student logits */
+	const float *t;         /* (n_rows, ld) teacher logits, or NULL: no KL */
+	const int32_t *target;  /* (n_rows) in [0,V); any value where ce_weight is 0 */
+	const float *ce_weight, *kd_weight; /* (n_rows) >= 0; kd_weight NULL when t is */
+	float tau;              /* > 0 */
+	float *ce, *kl;         /* (n_rows) written: CE_r and tau^2*KL_r before weights, 0 where the weight is 0; kl NULL when t is */
+	void *grad;             /* (n_rows, ld) grad_type, written; may be s itself (a BF16 row then sits at the start of its fp32 row); NULL: none */
+	enum dtype grad_type;   /* F32 or BF16 */
+	int ld_grad;            /* in elements of grad_type */
+	bool top1;              /* also: */
+	int32_t *argmax_s, *argmax_t; /* (n_rows) written when not NULL: lowest index of the largest logit */
+};
+
+/* AdamW with decoupled decay (torch's: p -= lr*wd*p, then p -= lr * mhat / (sqrt(vhat) + eps)). g = grad * grad_scale[0].
+ * copy: the compute copy in copy_type, or NULL. Source: Loshchilov & Hutter 2019, algorithm 2. */
+struct adamw {
+	size_t n_elems;
+	float *p, *m, *v;
+	const float *grad;
+	const float *grad_scale; /* (1) device: clipping factor */
+	void *copy;
+	enum dtype copy_type;
+	float lr, beta1, beta2, eps, weight_decay;
+	int step; /* 1 for the first */
+};
+
+struct ops {
+	const char *name;   /* "cpu", "cuda" */
+	char device[128];   /* the processor in words, its ISA, threads */
+	enum dtype act;     /* storage of activations */
+	bool matmul_bf16;   /* compute: bf16 in force */
+	int n_threads;
+	void *ctx;          /* the backend's own state */
+
+	/* Memory. alloc fails with one line that names the size. Addresses are 64-byte aligned. */
+	int (*alloc)(struct ops *, size_t n_bytes, void **out, struct err *);
+	void (*release)(struct ops *, void *p);
+	void (*zero)(struct ops *, void *dst, size_t n_bytes);
+	void (*copy)(struct ops *, void *dst, const void *src, size_t n_bytes);
+	void (*upload)(struct ops *, void *dst, const void *host, size_t n_bytes);
+	void (*download)(struct ops *, void *host, const void *src, size_t n_bytes);
+	void (*convert)(struct ops *, void *dst, enum dtype to, const void *src, enum dtype from, size_t n_elems);
+
+	void (*matmul)(struct ops *, const struct matmul *);
+	void (*bias_backward)(struct ops *, float *db /* (n) += column sums */, const void *dy /* (N, n) act */, int N, int n);
+	void (*embed_forward)(struct ops *, const struct embed_forward *);
+	void (*embed_backward)(struct ops *, const struct embed_backward *);
+	void (*norm_forward)(struct ops *, const struct norm_forward *);
+	void (*norm_backward)(struct ops *, const struct norm_backward *);
+	void (*residual_backward)(struct ops *, const struct residual_backward *);
+	void (*qk_forward)(struct ops *, const struct qk_forward *);
+	void (*qk_backward)(struct ops *, const struct qk_backward *);
+	size_t (*attention_scratch)(struct ops *, int B, int T, int NH, int NKV, int HD); /* bytes */
+	void (*attention_forward)(struct ops *, const struct attention_forward *);
+	void (*attention_backward)(struct ops *, const struct attention_backward *);
+	void (*swiglu_forward)(struct ops *, const struct swiglu_forward *);
+	void (*swiglu_backward)(struct ops *, const struct swiglu_backward *);
+	void (*loss_rows)(struct ops *, const struct loss_rows *);
+	/* out[0] (device) = sum of squares, accumulated in double in a fixed order. */
+	void (*sum_squares)(struct ops *, double *out, const float *x, size_t n_elems);
+	void (*adamw)(struct ops *, const struct adamw *);
+	void (*sync)(struct ops *);
+};
+
+/* Scratch that the backend keeps for itself (converted operands, partial sums) is sized by the largest product that it
+ * will see and counted by plan under "backend". Reserve before the first call; a call beyond it is a bug. */
+struct ops_limits {
+	size_t max_operand_elems; /* largest a or b of a matmul */
+	int max_columns;          /* largest C, 2F, Q, V-free width that a reduction over rows writes */
+};
+
+struct ops_options {
+	int n_threads;  /* 0: all that the process may use */
+	bool bf16;      /* ask for bf16 products; when the CPU lacks them, fp32 is used and ops->matmul_bf16 stays false */
+};
+/* The CPU backend. Probes the ISA; refuses, with one line, a CPU older than the build's. */
+int ops_cpu_open(struct ops **out, const struct ops_options *, struct err *);
+/* Bytes that ops_reserve would allocate, and the reservation. */
+size_t ops_cpu_reserve_bytes(const struct ops *, const struct ops_limits *);
+int ops_cpu_reserve(struct ops *, const struct ops_limits *, struct err *);
+void ops_cpu_close(struct ops *); /* NULL is fine */
+/* "oneDNN 2.6.3, AVX-512 bf16" for --version and manifests. */
+void ops_cpu_describe(char *out, size_t n);
+
+#endif

@@ -1,0 +1,30 @@
+/* Surgery: a model and its masks become a smaller model with exactly the target shape, whose forward equals the masked one.
+ * Folding: hidden z into the embedding (once, when tied), norm weights, rows and biases of o and down; head z into o's
+ * columns; ffn z into down's columns; layer z into o and down (and their biases). The final norm carries hidden z unless
+ * the head is tied. Test: tests/test_cut.c */
+#ifndef PRUNE_CUT_H
+#define PRUNE_CUT_H
+
+#include "model/params.h"
+#include "prune/mask_learner.h"
+
+/* The units that survive, ascending. Arrays in one block. */
+struct kept {
+	int *layers;  /* (L_T) */
+	int *hidden;  /* (C_T) */
+	int *groups;  /* (L_T, NKV_T) key-value heads of the source */
+	int *heads;   /* (L_T, NH_T) query heads of the source, group by group */
+	int *ffn;     /* (L_T, F_T) */
+	void *block;
+};
+/* The kept units of z != 0 (NULL: all kept), checked to have the target's counts: a mask that has not is refused by name. */
+int kept_from_masks(struct kept *, const struct arch *source, const struct arch *target, const struct host_masks *, struct err *);
+/* Keep the listed layers whole. */
+int kept_from_layers(struct kept *, const struct arch *source, const int *layers, int n_layers, struct err *);
+void kept_release(struct kept *);
+
+/* src: flat host array in source layout; dst: flat host array in target layout (zeroed by the call). z may be NULL: no folding. */
+void prune_cut(const struct param_layout *source, const float *src, const struct param_layout *target, float *dst,
+               const struct kept *, const struct host_masks *z);
+
+#endif

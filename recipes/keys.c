@@ -1,0 +1,411 @@
+#include "recipes/keys.h"
+
+#include "base/hash.h"
+#include "base/suggest.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- memory ---- */
+
+struct pool_block {
+	struct pool_block *next;
+	max_align_t data[];
+};
+
+void *pool_alloc(struct pool *p, size_t n_bytes)
+{
+	struct pool_block *b = calloc(1, sizeof *b + n_bytes);
+	BUG_ON(!b); /* a recipe is at most a megabyte */
+	b->next = p->first;
+	p->first = b;
+	return b->data;
+}
+
+char *pool_strdup(struct pool *p, const char *s)
+{
+	size_t n = strlen(s) + 1;
+	return memcpy(pool_alloc(p, n), s, n);
+}
+
+void pool_release(struct pool *p)
+{
+	for (struct pool_block *b = p->first, *next; b; b = next) {
+		next = b->next;
+		free(b);
+	}
+	p->first = NULL;
+}
+
+/* ---- scalars ---- */
+
+static int real_parse(const char *text, double *out)
+{
+	char *end;
+	if (!*text)
+		return -1;
+	errno = 0;
+	*out = strtod(text, &end);
+	return *end || !isfinite(*out) ? -1 : 0;
+}
+
+int count_parse(const char *text, int64_t *out)
+{
+	static const struct {
+		const char *suffix;
+		double factor;
+	} suffixes[] = {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"Ki", 1024.}, {"Mi", 1048576.}, {"Gi", 1073741824.}};
+	char *end;
+	double v = strtod(text, &end);
+	if (end == text || !isfinite(v) || strchr("xX", text[1] ? text[1] : ' '))
+		return -1;
+	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
+		double n = v * suffixes[i].factor;
+		if (strcmp(end, suffixes[i].suffix))
+			continue;
+		if (fabs(n) > 9e15 || n != floor(n))
+			return -1;
+		*out = (int64_t)n;
+		return 0;
+	}
+	return -1;
+}
+
+static const char *number_word(enum key_type t)
+{
+	return t == KEY_REAL || t == KEY_REALS ? "a number" : t == KEY_COUNT ? "a count (500k, 1.5M, 4Ki)" : "an integer";
+}
+
+static int number_value(const struct key *k, const struct yaml_node *node, double *out, struct err *e)
+{
+	int64_t n = 0;
+	bool real = k->type == KEY_REAL || k->type == KEY_REALS;
+	if (node->kind != YAML_SCALAR || (real ? real_parse(node->text, out) : count_parse(node->text, &n)) < 0)
+		return yaml_caret(e, node, "%s: expected %s%s%s, found %s", k->name, number_word(k->type), k->unit ? " of " : "",
+				  k->unit ? k->unit : "", node->kind == YAML_SCALAR ? node->text : "a list or mapping");
+	if (!real)
+		*out = (double)n;
+	if (k->min < k->max && (*out < k->min || *out > k->max))
+		return yaml_caret(e, node, "%s: %s is outside %g to %g", k->name, node->text, k->min, k->max);
+	return 0;
+}
+
+static int bool_value(const struct key *k, const struct yaml_node *node, bool *out, struct err *e)
+{
+	bool yes = node->kind == YAML_SCALAR && !strcmp(node->text, "true");
+	if (!yes && (node->kind != YAML_SCALAR || strcmp(node->text, "false")))
+		return yaml_caret(e, node, "%s: expected true or false", k->name);
+	*out = yes;
+	return 0;
+}
+
+static int choice_value(const struct key *k, const struct yaml_node *node, int *out, struct err *e)
+{
+	size_t n = 0;
+	for (; k->choices[n]; n++)
+		if (node->kind == YAML_SCALAR && !strcmp(node->text, k->choices[n])) {
+			*out = (int)n;
+			return 0;
+		}
+	char all[256] = "";
+	for (size_t i = 0; i < n; i++)
+		snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", k->choices[i]);
+	const char *near = node->kind == YAML_SCALAR ? suggest_nearest(node->text, k->choices, n) : NULL;
+	return yaml_caret(e, node, "%s: expected one of %s%s%s%s", k->name, all, near ? "; did you mean " : "", near ? near : "",
+			  near ? "?" : "");
+}
+
+static int string_value(const struct key *k, const struct yaml_node *node, char **out, struct pool *p, struct err *e)
+{
+	if (node->kind != YAML_SCALAR || !*node->text)
+		return yaml_caret(e, node, "%s: expected text", k->name);
+	*out = pool_strdup(p, node->text);
+	return 0;
+}
+
+/* ---- lists and sections ---- */
+
+static int list_value(const struct key *k, const struct yaml_node *node, char *member, struct pool *p, struct err *e)
+{
+	struct yaml_node *self = (struct yaml_node *)(uintptr_t)node;
+	bool one = node->kind == YAML_SCALAR;
+	if (node->kind == YAML_MAPPING)
+		return yaml_caret(e, node, "%s: expected a list", k->name);
+	size_t n = one ? 1 : node->n;
+	struct yaml_node **items = one ? &self : node->children;
+	char **strings = pool_alloc(p, n * sizeof *strings);
+	double *reals = pool_alloc(p, n * sizeof *reals);
+	int64_t *ints = pool_alloc(p, n * sizeof *ints);
+	for (size_t i = 0; i < n; i++) {
+		if (k->type == KEY_STRINGS ? string_value(k, items[i], &strings[i], p, e) < 0 :
+					     number_value(k, items[i], &reals[i], e) < 0)
+			return -1;
+		ints[i] = (int64_t)reals[i];
+	}
+	if (k->type == KEY_STRINGS)
+		*(struct string_list *)(void *)member = (struct string_list){strings, (int)n};
+	else if (k->type == KEY_REALS)
+		*(struct real_list *)(void *)member = (struct real_list){reals, (int)n};
+	else
+		*(struct int_list *)(void *)member = (struct int_list){ints, (int)n};
+	return 0;
+}
+
+static bool is_name(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
+	return n && n <= 48 && !s[n] && s[0] != '.' && s[0] != '-';
+}
+
+static int named_value(const struct key *k, const struct yaml_node *node, struct named_list *out, struct pool *p, struct err *e)
+{
+	if (node->kind != YAML_MAPPING || !node->n)
+		return yaml_caret(e, node, "%s: expected a mapping of names to %ss", k->name, k->section->name);
+	*out = (struct named_list){pool_alloc(p, node->n * sizeof(char *)), pool_alloc(p, node->n * sizeof(void *)),
+				   pool_alloc(p, node->n * sizeof(void *)), (int)node->n};
+	for (size_t i = 0; i < node->n; i++) {
+		if (!is_name(node->keys[i]->text))
+			return yaml_caret(e, node->keys[i], "a name has at most 48 letters, digits, '_', '-' and '.', and starts with a letter, digit or '_'");
+		out->names[i] = pool_strdup(p, node->keys[i]->text);
+		out->at[i] = node->keys[i];
+		if (section_parse(&out->v[i], k->section, node->children[i], p, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int key_value(const struct key *k, const struct yaml_node *node, char *member, struct pool *p, struct err *e)
+{
+	double number;
+	switch (k->type) {
+	case KEY_STRING:
+		return string_value(k, node, (char **)(void *)member, p, e);
+	case KEY_BOOL:
+		return bool_value(k, node, (bool *)member, e);
+	case KEY_CHOICE:
+		return choice_value(k, node, (int *)(void *)member, e);
+	case KEY_SECTION:
+		return section_parse((void **)(void *)member, k->section, node, p, e);
+	case KEY_NAMED:
+		return named_value(k, node, (struct named_list *)(void *)member, p, e);
+	case KEY_INT:
+	case KEY_COUNT:
+		if (number_value(k, node, &number, e) < 0)
+			return -1;
+		*(int64_t *)(void *)member = (int64_t)number;
+		return 0;
+	case KEY_REAL:
+		return number_value(k, node, (double *)(void *)member, e);
+	default:
+		return list_value(k, node, member, p, e);
+	}
+}
+
+static const struct key *find_key(const struct section *s, const char *name)
+{
+	for (const struct key *k = s->keys; k->name; k++)
+		if (!strcmp(k->name, name))
+			return k;
+	return NULL;
+}
+
+static int unknown_key(const struct section *s, const struct yaml_node *at, struct err *e)
+{
+	const char *names[64];
+	size_t n = 0;
+	for (const struct key *k = s->keys; k->name && n < 64; k++)
+		names[n++] = k->name;
+	const char *near = suggest_nearest(at->text, names, n);
+	return yaml_caret(e, at, "unknown key '%s' in %s%s%s%s", at->text, s->name, near ? "; did you mean '" : "",
+			  near ? near : "", near ? "'?" : "");
+}
+
+static int fill_default(const struct key *k, char *member, struct pool *p, struct err *e)
+{
+	struct yaml_tree t = {0};
+	int rc = -1;
+	TRY(yaml_parse_text(&t, "default", k->fallback, strlen(k->fallback), e));
+	TRY(yaml_is_null(t.root) ? 0 : key_value(k, t.root, member, p, e));
+	rc = 0;
+out:
+	BUG_ON(rc < 0); /* a default of ours that our own parser refuses */
+	yaml_free(&t);
+	return rc;
+}
+
+int section_parse(void **out, const struct section *s, const struct yaml_node *node, struct pool *p, struct err *e)
+{
+	char *values = pool_alloc(p, s->size);
+	bool scalar = node->kind == YAML_SCALAR && !yaml_is_null(node);
+	*(const struct yaml_node **)(void *)values = node;
+	*out = values;
+	if (node->kind == YAML_SEQUENCE || (scalar && !s->scalar_key))
+		return yaml_caret(e, node, "%s: expected a mapping", s->name);
+	for (size_t i = 0; node->kind == YAML_MAPPING && i < node->n; i++)
+		if (!find_key(s, node->keys[i]->text))
+			return unknown_key(s, node->keys[i], e);
+	for (const struct key *k = s->keys; k->name; k++) {
+		const struct yaml_node *v = scalar ? (strcmp(k->name, s->scalar_key) ? NULL : node) : yaml_get(node, k->name);
+		char *member = values + k->offset;
+		if (k->fallback && !v)
+			fill_default(k, member, p, e);
+		else if (v && !yaml_is_null(v)) {
+			if (key_value(k, v, member, p, e) < 0)
+				return -1;
+		} else if (k->required)
+			return yaml_caret(e, node, "%s: the key '%s' is missing (%s)", s->name, k->name, k->doc);
+	}
+	return 0;
+}
+
+/* ---- writing ---- */
+
+static void print_real(FILE *f, double v)
+{
+	char text[40];
+	for (int digits = 6; digits <= 17; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, v);
+		if (strtod(text, NULL) == v)
+			break;
+	}
+	fputs(text, f);
+}
+
+static void print_string(FILE *f, const char *s)
+{
+	fputc('"', f);
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			fputc('\\', f);
+		if (*s == '\n')
+			fputs("\\n", f);
+		else
+			fputc(*s, f);
+	}
+	fputc('"', f);
+}
+
+static void print_list(FILE *f, const struct key *k, const char *member)
+{
+	const struct int_list *ints = (const void *)member; /* all three lists begin alike: pointer, count */
+	fputc('[', f);
+	for (int i = 0; i < ints->n; i++) {
+		if (i)
+			fputs(", ", f);
+		if (k->type == KEY_INTS)
+			fprintf(f, "%lld", (long long)ints->v[i]);
+		else if (k->type == KEY_REALS)
+			print_real(f, ((const struct real_list *)(const void *)member)->v[i]);
+		else
+			print_string(f, ((const struct string_list *)(const void *)member)->v[i]);
+	}
+	fputs("]\n", f);
+}
+
+static void print_value(FILE *f, const struct key *k, const char *member)
+{
+	switch (k->type) {
+	case KEY_STRING:
+		print_string(f, *(char *const *)(const void *)member);
+		break;
+	case KEY_BOOL:
+		fputs(*(const bool *)member ? "true" : "false", f);
+		break;
+	case KEY_CHOICE:
+		fputs(k->choices[*(const int *)(const void *)member], f);
+		break;
+	case KEY_REAL:
+		print_real(f, *(const double *)(const void *)member);
+		break;
+	default:
+		fprintf(f, "%lld", (long long)*(const int64_t *)(const void *)member);
+	}
+	fputc('\n', f);
+}
+
+static bool is_absent(const struct key *k, const char *member)
+{
+	if (k->type == KEY_NAMED)
+		return !((const struct named_list *)(const void *)member)->n;
+	if (k->type == KEY_INTS || k->type == KEY_REALS || k->type == KEY_STRINGS)
+		return !((const struct int_list *)(const void *)member)->n;
+	return (k->type == KEY_STRING || k->type == KEY_SECTION) && !*(void *const *)(const void *)member;
+}
+
+void section_dump(FILE *f, const struct section *s, const void *values, int indent)
+{
+	for (const struct key *k = s->keys; k->name; k++) {
+		const char *member = (const char *)values + k->offset;
+		if (is_absent(k, member))
+			continue;
+		fprintf(f, "%*s%s:%s", indent, "", k->name, k->type == KEY_SECTION || k->type == KEY_NAMED ? "\n" : " ");
+		if (k->type == KEY_SECTION)
+			section_dump(f, k->section, *(void *const *)(const void *)member, indent + 2);
+		else if (k->type == KEY_NAMED) {
+			const struct named_list *list = (const void *)member;
+			for (int i = 0; i < list->n; i++) {
+				fprintf(f, "%*s%s:\n", indent + 2, "", list->names[i]);
+				section_dump(f, k->section, list->v[i], indent + 4);
+			}
+		} else if (k->type == KEY_INTS || k->type == KEY_REALS || k->type == KEY_STRINGS)
+			print_list(f, k, member);
+		else
+			print_value(f, k, member);
+	}
+}
+
+uint64_t section_hash(const struct section *s, const void *values)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+	BUG_ON(!f);
+	if (values)
+		section_dump(f, s, values, 0);
+	fclose(f);
+	uint64_t h = hash_bytes(text, n);
+	free(text);
+	return h;
+}
+
+static void reference_row(FILE *f, const struct key *k)
+{
+	static const char *const words[] = {"text", "true/false", "integer", "count", "number", "", "integers", "numbers", "texts"};
+	fprintf(f, "| `%s` | ", k->name);
+	if (k->type == KEY_SECTION || k->type == KEY_NAMED)
+		fprintf(f, "%s%s", k->type == KEY_NAMED ? "names → " : "", k->section->name);
+	else if (k->type == KEY_CHOICE)
+		for (int i = 0; k->choices[i]; i++)
+			fprintf(f, "%s%s", i ? ", " : "", k->choices[i]);
+	else
+		fputs(words[k->type], f);
+	if (k->unit)
+		fprintf(f, " of %s", k->unit);
+	if (k->min < k->max)
+		fprintf(f, ", %g to %g", k->min, k->max);
+	fprintf(f, " | %s | %s |\n", k->fallback ? k->fallback : k->required ? "required" : "–", k->doc);
+}
+
+static void reference_section(FILE *f, const struct section *s, const struct section **seen, int *n_seen)
+{
+	for (int i = 0; i < *n_seen; i++)
+		if (seen[i] == s)
+			return;
+	BUG_ON(*n_seen >= 32);
+	seen[(*n_seen)++] = s;
+	fprintf(f, "\n**%s** — %s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", s->name, s->doc);
+	for (const struct key *k = s->keys; k->name; k++)
+		reference_row(f, k);
+	for (const struct key *k = s->keys; k->name; k++)
+		if (k->section)
+			reference_section(f, k->section, seen, n_seen);
+}
+
+void section_reference(FILE *f, const struct section *s)
+{
+	const struct section *seen[32];
+	int n_seen = 0;
+	reference_section(f, s, seen, &n_seen);
+}
