@@ -11,6 +11,7 @@ struct teacher {
 	struct ops *ops;
 	struct param_layout layout; /* its own: the checkpoint may be closed */
 	struct params params;       /* frozen; points to layout, so the struct must not be moved */
+	size_t n_vector_elems;      /* of params.vectors when they stand alone (type not F32) */
 	struct activations *act;
 	uint64_t hash;              /* of the checkpoint; 0 when dry */
 };
