@@ -17,6 +17,11 @@ enum rng_stream {
 	RNG_TEST,
 };
 
+/* The function itself: 128 bits of counter and 64 of key to 128 bits. */
+void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
+
+/* step < 2^56 in all that follow: counter = (index, step, stream in the top byte), key = seed. */
+
 /* 32 uniform bits. */
 uint32_t rng_u32(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index);
 /* Uniform in (0, 1): (top 23 bits + 0.5) / 2^23, exact in a float, never 0 and never 1. */

@@ -29,10 +29,12 @@ struct yaml_node {
 	struct yaml_node **children; /* (n) items or values */
 	struct yaml_node **keys;     /* mapping: (n) scalars, in the order of the text; else NULL */
 	const struct yaml_source *source;
+	struct yaml_node *next_owned; /* the tree's list, for yaml_release */
 };
 
 struct yaml_tree {
 	struct yaml_node *root;      /* never NULL after a successful parse */
+	struct yaml_node *nodes;     /* owned: all there ever were */
 	struct yaml_source *sources; /* owned */
 	size_t n_nodes;
 };
@@ -40,8 +42,8 @@ struct yaml_tree {
 int yaml_parse_file(struct yaml_tree *t, const char *path, struct err *e);
 /* name stands for the file in errors. The text is copied. */
 int yaml_parse_text(struct yaml_tree *t, const char *name, const char *text, size_t n_bytes, struct err *e);
-/* Releases everything and zeroes *t; a zeroed tree, as a failed parse leaves it, is fine. */
-void yaml_free(struct yaml_tree *t);
+/* Releases everything and zeroes *t; a zeroed tree, as a failed parse leaves it, is fine. (The name yaml_free is libyaml's.) */
+void yaml_release(struct yaml_tree *t);
 
 /* Value of a key, NULL if absent or if map is not a mapping. */
 struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
