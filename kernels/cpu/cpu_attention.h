@@ -1,0 +1,49 @@
+/* What the forward and the backward pass of attention share: tiles of queries, and which keys a tile may see.
+ * A tile holds QUERIES queries of one head, transposed: queries lie along the vector lanes, so that softmax statistics
+ * need no sums across lanes and keys and values are read in place by broadcast. Lanes past the sequence hold zeros. */
+#ifndef KERNELS_CPU_CPU_ATTENTION_H
+#define KERNELS_CPU_CPU_ATTENTION_H
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_tile.h"
+
+enum { QUERIES = 2 * TILE_LANES, KEYS = 64, MAX_HD = 256 };
+
+/* Which keys the queries [first, first+n) of a sequence see. */
+struct tile_range {
+	int first, n;
+	int lowest[QUERIES];            /* first visible key of each query; lanes past n repeat the last */
+	int begin, all_begin;           /* least and greatest of lowest */
+};
+
+static inline struct tile_range tile_range_of(const int32_t *start, int T, int window, int first)
+{
+	struct tile_range r = {.first = first, .n = T - first < QUERIES ? T - first : QUERIES, .begin = T, .all_begin = 0};
+	for (int i = 0; i < QUERIES; i++) {
+		int q = first + (i < r.n ? i : r.n - 1);
+		int low = window > 0 && q - window + 1 > start[q] ? q - window + 1 : start[q];
+		r.lowest[i] = low;
+		r.begin = low < r.begin ? low : r.begin;
+		r.all_begin = low > r.all_begin ? low : r.all_begin;
+	}
+	return r;
+}
+
+/* Whether each of the keys [key, key+n) is visible to each query of the tile. */
+static inline bool tile_is_whole(const struct tile_range *r, int key, int n)
+{
+	return key >= r->all_begin && key + n - 1 <= r->first;
+}
+
+/* t(HD, QUERIES) = scale * x(n, HD)^T, x's rows ld apart. */
+static inline void tile_transpose(float *t, const float *x, ptrdiff_t ld, int n, int HD, float scale)
+{
+	for (int d = 0; d < HD; d++) {
+		for (int i = 0; i < n; i++)
+			t[d * QUERIES + i] = scale * x[i * ld + d];
+		for (int i = n; i < QUERIES; i++)
+			t[d * QUERIES + i] = 0.0f;
+	}
+}
+
+#endif
