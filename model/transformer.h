@@ -26,8 +26,8 @@ enum activation_mode {
 
 struct activations; /* laid out in an arena; see transformer.c */
 
-/* Room for batches of up to B*T = N rows of up to T positions. Called dry by plan. The struct itself lives in the arena's
- * owner: transformer_activations_free releases it, not the arena's memory. */
+/* Room for batches of up to B*T = N rows of up to T positions. Called dry by plan. activations_free releases the struct,
+ * the arena's owner its memory. INFER is enough for any masks; TRAIN for masks on heads and ffn; MASKED for all. */
 int activations_init(struct activations **out, struct ops *, const struct arch *, int B, int T, enum activation_mode,
                      struct arena *device, struct err *);
 void activations_free(struct activations *);
@@ -38,7 +38,7 @@ void activations_upload_tables(struct activations *, struct ops *, const struct 
  * masks, taps may be NULL. */
 void *transformer_forward(struct ops *, const struct params *, struct activations *, const struct batch *,
                           const struct masks *, const struct taps *);
-/* After a forward in TRAIN or MASKED mode with the same batch and masks. dfinal (N, C) act is the gradient of the
+/* After a forward in TRAIN or MASKED mode with the same batch and masks, once: gradients are left where activations were. dfinal (N, C) act is the gradient of the
  * returned tensor; it is overwritten. grads: flat fp32 of the layout, +=. The head's own gradient is the loss's affair. */
 void transformer_backward(struct ops *, const struct params *, struct activations *, const struct batch *,
                           const struct masks *, const struct taps *, void *dfinal, float *grads, const struct mask_grads *);
