@@ -1,0 +1,23 @@
+/* A checkpoint ready to be asked: frozen weights on the device, in fp32. For `eval`, `logits`, `generate` and tests.
+ * Test: tests/test_evaluate.c */
+#ifndef RESULTS_LOADED_MODEL_H
+#define RESULTS_LOADED_MODEL_H
+
+#include "model/hf.h"
+#include "results/evaluate.h"
+
+struct loaded_model {
+	struct ops *ops;  /* borrowed, in fp32 */
+	struct hf_model hf;
+	struct params params;
+	float *weights;   /* device, (layout.n_elems) */
+};
+/* Opens dir (model/hf.h says what is refused) and uploads it. */
+int loaded_model_open(struct loaded_model *, struct ops *, const char *dir, struct err *);
+void loaded_model_close(struct loaded_model *); /* a zeroed struct is fine */
+
+/* One evaluation with buffers of its own: prices them, reserves, allocates, runs, releases. Arguments as evaluator_run. */
+int loaded_model_evaluate(struct loaded_model *, const struct evaluator_options *, const struct document_source *,
+			  struct evaluation *out, void (*progress)(void *user, size_t rows), void *user, struct err *);
+
+#endif
