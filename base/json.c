@@ -201,7 +201,8 @@ struct sink {
 static int put(const char *text, size_t n_bytes, void *data)
 {
 	struct sink *s = data;
-	return fsio_write(&s->w, text, n_bytes, s->e);
+	/* jansson may go on after a failure: the first line is the one that counts. */
+	return s->w.fd < 0 ? -1 : fsio_write(&s->w, text, n_bytes, s->e);
 }
 
 int json_write_file(const char *path, const json_t *value, struct err *e)
@@ -209,9 +210,10 @@ int json_write_file(const char *path, const json_t *value, struct err *e)
 	struct sink s = {.e = e};
 	if (fsio_writer_open(&s.w, path, e) < 0)
 		return -1;
-	if (json_dump_callback(value, put, &s, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)) < 0) {
-		if (s.w.fd < 0)
-			return -1;
+	int rc = json_dump_callback(value, put, &s, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17));
+	if (s.w.fd < 0)
+		return -1;
+	if (rc < 0) {
 		fsio_writer_abort(&s.w);
 		return err_run(e, "%s: cannot write this value as JSON (out of memory?)", path);
 	}
