@@ -44,8 +44,7 @@ static struct evaluator_options resolve(const struct arch *a, struct evaluator_o
 struct ops_limits evaluator_limits(const struct arch *a, const struct evaluator_options *options)
 {
 	struct evaluator_options o = resolve(a, *options);
-	int V = a->shape.V > o.teacher_V ? a->shape.V : o.teacher_V;
-	return transformer_limits(a, o.B * o.T, fused_head_chunk_rows(V, FUSED_HEAD_CHUNK_BYTES));
+	return transformer_limits(a, o.B * o.T, fused_head_chunk_rows(a->shape.V, FUSED_HEAD_CHUNK_BYTES));
 }
 
 /* n elements of `size` bytes out of one block: the first pass counts, the second hands out. */

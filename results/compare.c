@@ -1,0 +1,348 @@
+/* Groups results by student, pairs them with the reference, ranks. Tables: results/compare_table.c.
+ * Test: tests/test_compare.c */
+#include "results/compare.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct compare_options compare_default(void)
+{
+	return (struct compare_options){.reference = NULL, .bootstrap = bootstrap_default()};
+}
+
+static void note(struct comparison *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct comparison *c, const char *fmt, ...)
+{
+	va_list args;
+	if (c->n_notes == COMPARE_MAX_NOTES)
+		return;
+	va_start(args, fmt);
+	vsnprintf(c->notes[c->n_notes++], sizeof c->notes[0], fmt, args);
+	va_end(args);
+}
+
+/* ---- who is there ---- */
+
+static struct compare_row *find_row(struct comparison *c, const struct result *r)
+{
+	for (int i = 0; i < c->n_rows; i++)
+		if (!strcmp(c->rows[i].name, r->name) && c->rows[i].teacher == result_is_teacher(r))
+			return &c->rows[i];
+	return NULL;
+}
+
+static int add_seed(struct compare_row *row, const struct result *r, struct err *e)
+{
+	for (int i = 0; i < row->n_seeds; i++)
+		if (row->seeds[i]->seed == r->seed)
+			return err_user(e, "two results of '%s' with seed %llu: %s and %s", r->name, (unsigned long long)r->seed,
+					row->seeds[i]->dir, r->dir);
+	if (row->n_seeds == COMPARE_MAX_SEEDS)
+		return err_user(e, "'%s': more than %d seeds", r->name, COMPARE_MAX_SEEDS);
+	row->seeds[row->n_seeds++] = r;
+	return 0;
+}
+
+static int add_rows(struct comparison *c, struct result *const *results, int n, bool teachers, struct err *e)
+{
+	for (int i = 0; i < n; i++) {
+		if (result_is_teacher(results[i]) != teachers)
+			continue;
+		struct compare_row *row = find_row(c, results[i]);
+		if (!row && c->n_rows == COMPARE_MAX_ROWS)
+			return err_user(e, "more than %d students", COMPARE_MAX_ROWS);
+		if (!row) {
+			row = &c->rows[c->n_rows++];
+			row->name = results[i]->name;
+			row->teacher = teachers;
+		}
+		if (add_seed(row, results[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int find_reference(struct comparison *c, const char *wanted, struct err *e)
+{
+	c->reference = -1;
+	bool scratch = false;
+	for (int i = 0; i < c->n_rows; i++) {
+		const struct compare_row *row = &c->rows[i];
+		bool like = !strncmp(row->name, "scratch", 7);
+		if (wanted ? !strcmp(row->name, wanted) : !row->teacher && (like || !scratch))
+			c->reference = i;
+		scratch = scratch || (like && !row->teacher);
+	}
+	if (c->reference < 0)
+		return wanted ? err_user(e, "reference: no student '%s' among the results", wanted)
+			      : err_user(e, "nothing to compare: no result of a student");
+	c->rows[c->reference].reference = true;
+	return 0;
+}
+
+static void mark_sizes(struct comparison *c)
+{
+	double size = (double)c->rows[c->reference].seeds[0]->parameters;
+	for (int i = 0; i < c->n_rows; i++)
+		c->rows[i].other_size = fabs((double)c->rows[i].seeds[0]->parameters - size) > COMPARE_SIZE_TOLERANCE * size;
+}
+
+/* ---- domains ---- */
+
+static const struct evaluation *scores_of(const struct result *r, const char *domain)
+{
+	for (int i = 0; i < r->n_evals; i++)
+		if (!strcmp(r->evals[i].domain, domain))
+			return &r->evals[i].scores;
+	return NULL;
+}
+
+static bool same_tokens(const struct evaluation *a, const struct evaluation *b)
+{
+	return a->data_hash == b->data_hash && a->n_documents == b->n_documents && a->tokens == b->tokens;
+}
+
+static bool same_text(const struct evaluation *a, const struct evaluation *b)
+{
+	if (a->n_documents != b->n_documents)
+		return false;
+	for (size_t i = 0; i < a->n_documents; i++)
+		if (a->documents[i].bytes != b->documents[i].bytes)
+			return false;
+	return true;
+}
+
+/* The domains are those of the reference. */
+static void find_domains(struct comparison *c)
+{
+	const struct result *reference = c->rows[c->reference].seeds[0];
+	for (int d = 0; d < reference->n_evals; d++) {
+		struct compare_domain *domain = &c->domains[c->n_domains++];
+		const struct evaluation *own = &reference->evals[d].scores;
+		*domain = (struct compare_domain){.n_documents = own->n_documents, .tokens = own->tokens, .bytes = own->bytes};
+		memcpy(domain->name, reference->evals[d].domain, sizeof domain->name);
+		for (int i = 0; i < c->n_rows; i++) {
+			const struct evaluation *other = scores_of(c->rows[i].seeds[0], domain->name);
+			if (other && !same_tokens(own, other) && same_text(own, other))
+				domain->in_bits = true;
+		}
+	}
+}
+
+/* ---- one student in one domain ---- */
+
+struct columns { /* (n) per document: NLL in nat, mean over seeds, and weights */
+	double *nll, *tokens, *bytes;
+	size_t n;
+};
+
+static int columns_make(struct columns *x, const struct compare_row *row, const char *domain, struct err *e)
+{
+	const struct evaluation *first = scores_of(row->seeds[0], domain);
+	x->n = first->n_documents;
+	x->nll = calloc(3 * x->n, sizeof *x->nll);
+	if (!x->nll)
+		return err_run(e, "comparison: out of memory");
+	x->tokens = x->nll + x->n;
+	x->bytes = x->tokens + x->n;
+	for (int s = 0; s < row->n_seeds; s++) {
+		const struct evaluation *v = scores_of(row->seeds[s], domain);
+		if (!v || !same_tokens(v, first))
+			return err_user(e, "'%s', domain '%s': seeds %llu and %llu were scored on different tokens", row->name,
+					domain, (unsigned long long)row->seeds[0]->seed, (unsigned long long)row->seeds[s]->seed);
+		for (size_t i = 0; i < x->n; i++)
+			x->nll[i] += v->documents[i].nll / row->n_seeds;
+	}
+	for (size_t i = 0; i < x->n; i++) {
+		x->tokens[i] = first->documents[i].tokens;
+		x->bytes[i] = first->documents[i].bytes;
+	}
+	return 0;
+}
+
+static void fill_means(struct compare_cell *cell, const struct compare_row *row, const char *domain)
+{
+	cell->present = true;
+	for (int s = 0; s < row->n_seeds; s++) {
+		const struct evaluation *v = scores_of(row->seeds[s], domain);
+		cell->seed_nll[s] = v->nll;
+		cell->bits_per_byte += v->bits_per_byte / row->n_seeds;
+		cell->kl += v->kl / row->n_seeds;
+		cell->agreement_top1 += v->agreement_top1 / row->n_seeds;
+		cell->has_teacher = v->has_teacher;
+	}
+}
+
+/* In bits per byte the documents that count are those with bytes; in nat per token, with tokens. */
+static int fill_difference(struct comparison *c, struct compare_cell *cell, const struct compare_domain *domain,
+			   const struct columns *own, const struct columns *reference, struct err *e)
+{
+	if (!domain->in_bits)
+		return bootstrap_paired(&cell->difference, own->nll, reference->nll, own->tokens, own->n, &c->bootstrap, e);
+	for (size_t i = 0; i < own->n; i++)
+		own->nll[i] /= M_LN2;
+	for (size_t i = 0; i < own->n; i++)
+		reference->nll[i] /= M_LN2;
+	int rc = bootstrap_paired(&cell->difference, own->nll, reference->nll, own->bytes, own->n, &c->bootstrap, e);
+	for (size_t i = 0; i < own->n; i++)
+		reference->nll[i] *= M_LN2;
+	return rc;
+}
+
+static int fill_cell(struct comparison *c, struct compare_row *row, int d, const struct columns *reference, struct err *e)
+{
+	int rc = -1;
+	struct compare_domain *domain = &c->domains[d];
+	struct compare_cell *cell = &row->cells[d];
+	struct columns own = {0};
+	const struct evaluation *v = scores_of(row->seeds[0], domain->name);
+	const struct evaluation *r = scores_of(c->rows[c->reference].seeds[0], domain->name);
+	if (!v) {
+		note(c, "%s was not evaluated on %s", row->name, domain->name);
+		return 0;
+	}
+	TRY(columns_make(&own, row, domain->name, e));
+	TRY(bootstrap_ratio(&cell->nll, own.nll, own.tokens, own.n, &c->bootstrap, e));
+	fill_means(cell, row, domain->name);
+	cell->perplexity = exp(cell->nll.mean);
+	cell->paired = !row->reference && (domain->in_bits ? same_text(v, r) : same_tokens(v, r));
+	if (cell->paired)
+		TRY(fill_difference(c, cell, domain, &own, reference, e));
+	else if (!row->reference)
+		note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain->name);
+	if (v->sequence_length != r->sequence_length || v->stride != r->stride || strcmp(v->dtype, r->dtype))
+		note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
+		     domain->name, v->sequence_length, v->stride, v->dtype, r->sequence_length, r->stride, r->dtype);
+	domain->few = domain->few || cell->nll.few;
+	rc = 0;
+out:
+	free(own.nll);
+	return rc;
+}
+
+static int fill_domain(struct comparison *c, int d, struct err *e)
+{
+	int rc = -1;
+	struct columns reference = {0};
+	TRY(columns_make(&reference, &c->rows[c->reference], c->domains[d].name, e));
+	for (int i = 0; i < c->n_rows; i++)
+		TRY(fill_cell(c, &c->rows[i], d, &reference, e));
+	rc = 0;
+out:
+	free(reference.nll);
+	return rc;
+}
+
+/* ---- ranks and notes ---- */
+
+static bool rankable(const struct comparison *c, const struct compare_row *row)
+{
+	if (row->teacher || row->other_size)
+		return false;
+	for (int d = 0; d < c->n_domains; d++)
+		if (!row->cells[d].present || !(row->reference || row->cells[d].paired))
+			return false;
+	return true;
+}
+
+static void rank(struct comparison *c)
+{
+	for (int i = 0; i < c->n_rows; i++) {
+		struct compare_row *row = &c->rows[i];
+		for (int d = 0; d < c->n_domains; d++)
+			row->score += (c->domains[d].in_bits ? row->cells[d].bits_per_byte : row->cells[d].nll.mean) / c->n_domains;
+	}
+	for (int i = 0; i < c->n_rows; i++) {
+		if (!rankable(c, &c->rows[i]))
+			continue;
+		c->rows[i].rank = 1;
+		for (int j = 0; j < c->n_rows; j++)
+			c->rows[i].rank += rankable(c, &c->rows[j]) && c->rows[j].score < c->rows[i].score;
+	}
+}
+
+static void note_budgets(struct comparison *c)
+{
+	const struct result *reference = c->rows[c->reference].seeds[0];
+	for (int i = 0; i < c->n_rows; i++) {
+		const struct result *r = c->rows[i].seeds[0];
+		double share = reference->train.tokens > 0 ? r->train.tokens / reference->train.tokens : 1;
+		if (!c->rows[i].teacher && r->trained && reference->trained && fabs(share - 1) > 0.02)
+			note(c, "%s was trained on %.2f times the tokens of the reference", r->name, share);
+	}
+}
+
+static void note_domains(struct comparison *c)
+{
+	for (int d = 0; d < c->n_domains; d++) {
+		const struct compare_domain *domain = &c->domains[d];
+		if (domain->few)
+			note(c, "%s: only %zu documents; intervals over fewer than %d documents are too narrow", domain->name,
+			     domain->n_documents, BOOTSTRAP_FEW_DOCUMENTS);
+		if (domain->in_bits)
+			note(c, "%s: tokenizers differ, so compare bits per byte; NLL per token is each model's own", domain->name);
+	}
+}
+
+static void note_rows(struct comparison *c)
+{
+	for (int i = 0; i < c->n_rows; i++) {
+		const struct compare_row *row = &c->rows[i];
+		if (row->other_size && !row->teacher)
+			note(c, "%s is of another size than %s (%zu and %zu parameters): not ranked", row->name,
+			     c->rows[c->reference].name, row->seeds[0]->parameters, c->rows[c->reference].seeds[0]->parameters);
+		for (int s = 0; s < row->n_seeds; s++)
+			for (int w = 0; w < row->seeds[s]->n_warnings; w++)
+				note(c, "%s: %s", row->name, row->seeds[s]->warnings[w]);
+	}
+}
+
+int compare_results(struct comparison **out, struct result *const *results, int n, const struct compare_options *o,
+		    struct err *e)
+{
+	int rc = -1;
+	struct comparison *c = calloc(1, sizeof *c);
+	*out = NULL;
+	if (!c)
+		return err_run(e, "comparison: out of memory");
+	c->bootstrap = o->bootstrap;
+	TRY(add_rows(c, results, n, true, e));
+	if (c->n_rows > 1) {
+		err_user(e, "results of two teachers, '%s' and '%s': compare one teacher's students", c->rows[0].name, c->rows[1].name);
+		goto out;
+	}
+	TRY(add_rows(c, results, n, false, e));
+	TRY(find_reference(c, o->reference, e));
+	mark_sizes(c);
+	find_domains(c);
+	for (int i = 0; i < c->n_rows; i++) {
+		c->rows[i].cells = calloc((size_t)c->n_domains, sizeof *c->rows[i].cells);
+		if (!c->rows[i].cells) {
+			err_run(e, "comparison: out of memory");
+			goto out;
+		}
+	}
+	for (int d = 0; d < c->n_domains; d++)
+		TRY(fill_domain(c, d, e));
+	rank(c);
+	note_domains(c);
+	note_budgets(c);
+	note_rows(c);
+	*out = c;
+	c = NULL;
+	rc = 0;
+out:
+	compare_free(c);
+	return rc;
+}
+
+void compare_free(struct comparison *c)
+{
+	if (!c)
+		return;
+	for (int i = 0; i < c->n_rows; i++)
+		free(c->rows[i].cells);
+	free(c);
+}
