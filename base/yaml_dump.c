@@ -51,10 +51,11 @@ static bool all_scalars(const struct yaml_node *n)
 	return true;
 }
 
-static int emit_scalar(yaml_emitter_t *emitter, const struct yaml_node *n)
+/* Keys stay as they are: ~ and null are two keys. */
+static int emit_scalar(yaml_emitter_t *emitter, const struct yaml_node *n, bool key)
 {
 	yaml_event_t event;
-	const char *text = yaml_is_null(n) ? "null" : n->text;
+	const char *text = !key && yaml_is_null(n) ? "null" : n->text;
 	yaml_scalar_style_t style = n->quoted && needs_quotes(text) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE : YAML_PLAIN_SCALAR_STYLE;
 	return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, (int)strlen(text), 1, 1, style) &&
 	       yaml_emitter_emit(emitter, &event);
@@ -65,13 +66,13 @@ static int emit(yaml_emitter_t *emitter, const struct yaml_node *n)
 	yaml_event_t event;
 	bool map = n->kind == YAML_MAPPING;
 	if (n->kind == YAML_SCALAR)
-		return emit_scalar(emitter, n);
+		return emit_scalar(emitter, n, false);
 	int ok = map ? yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE)
 		     : yaml_sequence_start_event_initialize(&event, NULL, NULL, 1,
 							    all_scalars(n) ? YAML_FLOW_SEQUENCE_STYLE : YAML_BLOCK_SEQUENCE_STYLE);
 	ok = ok && yaml_emitter_emit(emitter, &event);
 	for (size_t i = 0; ok && i < n->n; i++)
-		ok = (!map || emit_scalar(emitter, n->keys[i])) && emit(emitter, n->children[i]);
+		ok = (!map || emit_scalar(emitter, n->keys[i], true)) && emit(emitter, n->children[i]);
 	return ok && (map ? yaml_mapping_end_event_initialize(&event) : yaml_sequence_end_event_initialize(&event)) &&
 	       yaml_emitter_emit(emitter, &event);
 }

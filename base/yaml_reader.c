@@ -384,7 +384,8 @@ int yaml_parse_text(struct yaml_tree *t, const char *name, const char *text, siz
 	*t = (struct yaml_tree){0};
 	if (n_bytes > YAML_MAX_BYTES)
 		return err_user(e, "%s: %zu bytes, expected at most %d", name, n_bytes, YAML_MAX_BYTES);
-	const struct yaml_source *s = yaml_source_add(t, name, text, n_bytes, e);
+	size_t bom = n_bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+	const struct yaml_source *s = yaml_source_add(t, name, text + bom, n_bytes - bom, e);
 	if (s)
 		t->root = yaml_read(t, s, 0, e);
 	if (t->root)
