@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { BLOCK = 512 };
+enum { BLOCK = 512, LANES = 32 };
 
 struct row {
 	const float *s, *t; /* t NULL: no KL in this row */
@@ -17,17 +17,29 @@ struct row {
 	double mean;       /* sum_v exp(t/tau) ((t - max_t) - (s - max_s))/tau */
 };
 
+static float block_max(const float *x, int n)
+{
+	float best[LANES], m = -INFINITY;
+	for (int l = 0; l < LANES; l++)
+		best[l] = -INFINITY;
+	int i = 0;
+	for (; i + LANES <= n; i += LANES)
+		for (int l = 0; l < LANES; l++)
+			best[l] = x[i + l] > best[l] ? x[i + l] : best[l];
+	for (; i < n; i++)
+		m = x[i] > m ? x[i] : m;
+	for (int l = 0; l < LANES; l++)
+		m = best[l] > m ? best[l] : m;
+	return m;
+}
+
 /* Largest logit and its lowest index. NaNs are passed over here and surface in the sums. */
 static float row_max(const float *x, int V, int32_t *index)
 {
 	float best = -INFINITY;
 	int best_block = 0;
 	for (int at = 0; at < V; at += BLOCK) {
-		int n = V - at < BLOCK ? V - at : BLOCK;
-		float m = -INFINITY;
-#pragma omp simd reduction(max : m)
-		for (int i = 0; i < n; i++)
-			m = x[at + i] > m ? x[at + i] : m;
+		float m = block_max(x + at, V - at < BLOCK ? V - at : BLOCK);
 		if (m > best) {
 			best = m;
 			best_block = at;
