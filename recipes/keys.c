@@ -231,7 +231,7 @@ static int fill_default(const struct key *k, char *member, struct pool *p, struc
 	rc = 0;
 out:
 	BUG_ON(rc < 0); /* a default of ours that our own parser refuses */
-	yaml_free(&t);
+	yaml_release(&t);
 	return rc;
 }
 

@@ -282,7 +282,7 @@ out:
 
 void recipe_close(struct recipe *r)
 {
-	yaml_free(&r->tree);
+	yaml_release(&r->tree);
 	pool_release(&r->pool);
 	memset(r, 0, sizeof *r);
 }
