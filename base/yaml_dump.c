@@ -93,8 +93,10 @@ int yaml_dump_text(const struct yaml_node *node, char **out, size_t *n_bytes, st
 		 emit(&emitter, node) && yaml_document_end_event_initialize(&event, 1) &&
 		 yaml_emitter_emit(&emitter, &event) && yaml_stream_end_event_initialize(&event) &&
 		 yaml_emitter_emit(&emitter, &event);
-	if (!ok)
-		err_run(e, "cannot write YAML: %s", emitter.problem ? emitter.problem : "out of memory");
+	if (!ok && emitter.error == YAML_EMITTER_ERROR)
+		err_run(e, "cannot write YAML: %s", emitter.problem);
+	else if (!ok) /* put fails only without memory */
+		err_run(e, "cannot write YAML: out of memory");
 	yaml_emitter_delete(&emitter);
 	if (!ok) {
 		free(s.text);

@@ -17,7 +17,7 @@ const struct yaml_source *yaml_source_add(struct yaml_tree *t, const char *name,
 /* The document that starts at this byte of the source; its nodes belong to the tree. NULL on failure. */
 struct yaml_node *yaml_read(struct yaml_tree *t, const struct yaml_source *source, size_t offset, struct err *e);
 
-/* A node at the place of `at`, owned by the tree until yaml_free; text is copied, NULL for collections. NULL on failure. */
+/* A node at the place of `at`, owned by the tree until yaml_release; text is copied, NULL for collections. NULL on failure. */
 struct yaml_node *yaml_node_new(struct yaml_tree *t, enum yaml_kind kind, const struct yaml_node *at, const char *text,
 				struct err *e);
 /* key is NULL for a sequence. */

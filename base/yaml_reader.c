@@ -2,7 +2,6 @@
  * Whatever is made belongs to the tree, also on failure: nothing is freed here but scratch. Test: tests/test_yaml.c */
 #include "base/yaml.h"
 
-#include "base/fsio.h"
 #include "base/yaml_internal.h"
 
 #include <stdlib.h>
@@ -377,31 +376,4 @@ struct yaml_node *yaml_read(struct yaml_tree *t, const struct yaml_source *sourc
 	yaml_parser_delete(&r->parser);
 	free(r);
 	return node;
-}
-
-int yaml_parse_text(struct yaml_tree *t, const char *name, const char *text, size_t n_bytes, struct err *e)
-{
-	*t = (struct yaml_tree){0};
-	if (n_bytes > YAML_MAX_BYTES)
-		return err_user(e, "%s: %zu bytes, expected at most %d", name, n_bytes, YAML_MAX_BYTES);
-	size_t bom = n_bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-	const struct yaml_source *s = yaml_source_add(t, name, text + bom, n_bytes - bom, e);
-	if (s)
-		t->root = yaml_read(t, s, 0, e);
-	if (t->root)
-		return 0;
-	yaml_release(t);
-	return -1;
-}
-
-int yaml_parse_file(struct yaml_tree *t, const char *path, struct err *e)
-{
-	char *text;
-	size_t n_bytes;
-	*t = (struct yaml_tree){0};
-	if (fsio_read_file(path, YAML_MAX_BYTES, &text, &n_bytes, e) < 0)
-		return -1;
-	int rc = yaml_parse_text(t, path, text, n_bytes, e);
-	free(text);
-	return rc;
 }
