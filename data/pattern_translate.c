@@ -55,7 +55,11 @@ static int escape(struct translation *t)
 	}
 	if (!c || strchr("WhHRXKGyYOkgQE", c))
 		return refuse(t, "this escape");
-	return copy(t, 2);
+	size_t n = 2;
+	if (peek(t, 2) == '{') /* \p{…}, \x{…} */
+		while (t->i + n < t->n && t->regex[t->i + n++] != '}')
+			;
+	return t->i + n <= t->n ? copy(t, n) : refuse(t, "a backslash at the end");
 }
 
 static int open_class(struct translation *t)

@@ -134,10 +134,10 @@ static int append_token(const struct tokenizer *t, int32_t id, bool skip_special
 	const struct added_token *a = added_tokens_by_id(&t->added, id);
 	if (id < 0 || id >= t->vocab_size)
 		return err_user(e, "token id %d is outside the vocabulary of %d", id, t->vocab_size);
-	if (a && skip_special && a->special)
-		return 0;
-	if (a)
-		return strings_append(to, a->content.v, a->content.n, e);
+	if (a) { /* as its normalized form stands for it, and is then not known to be special, in `tokenizers` */
+		bool changed = a->content.n != a->pattern.n || memcmp(a->content.v, a->pattern.v, a->content.n);
+		return skip_special && a->special && !changed ? 0 : strings_append(to, a->pattern.v, a->pattern.n, e);
+	}
 	size_t n;
 	const char *token = vocabulary_token(&t->bpe.vocabulary, id, &n);
 	return token ? strings_append(to, token, n, e) : 0;
