@@ -70,7 +70,7 @@ static int find_reference(struct comparison *c, const char *wanted, struct err *
 	bool scratch = false;
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_row *row = &c->rows[i];
-		bool like = !strncmp(row->name, "scratch", 7);
+		bool like = !strcmp(row->seeds[0]->init, "random") || !strncmp(row->name, "scratch", 7);
 		if (wanted ? !strcmp(row->name, wanted) : !row->teacher && (like || !scratch))
 			c->reference = i;
 		scratch = scratch || (like && !row->teacher);
@@ -168,6 +168,7 @@ static void fill_means(struct compare_cell *cell, const struct compare_row *row,
 	for (int s = 0; s < row->n_seeds; s++) {
 		const struct evaluation *v = scores_of(row->seeds[s], domain);
 		cell->seed_nll[s] = v->nll;
+		cell->perplexity = exp(cell->nll.mean);
 		cell->bits_per_byte += v->bits_per_byte / row->n_seeds;
 		cell->kl += v->kl / row->n_seeds;
 		cell->agreement_top1 += v->agreement_top1 / row->n_seeds;
@@ -175,20 +176,37 @@ static void fill_means(struct compare_cell *cell, const struct compare_row *row,
 	}
 }
 
-/* In bits per byte the documents that count are those with bytes; in nat per token, with tokens. */
-static int fill_difference(struct comparison *c, struct compare_cell *cell, const struct compare_domain *domain,
-			   const struct columns *own, const struct columns *reference, struct err *e)
+/* Intervals in bits per byte: the weights are bytes. */
+static int fill_bits(struct comparison *c, struct compare_cell *cell, const struct columns *own, const struct columns *reference,
+		     struct err *e)
 {
-	if (!domain->in_bits)
-		return bootstrap_paired(&cell->difference, own->nll, reference->nll, own->tokens, own->n, &c->bootstrap, e);
-	for (size_t i = 0; i < own->n; i++)
-		own->nll[i] /= M_LN2;
-	for (size_t i = 0; i < own->n; i++)
-		reference->nll[i] /= M_LN2;
-	int rc = bootstrap_paired(&cell->difference, own->nll, reference->nll, own->bytes, own->n, &c->bootstrap, e);
-	for (size_t i = 0; i < own->n; i++)
-		reference->nll[i] *= M_LN2;
+	int rc = -1;
+	double *bits = malloc(2 * own->n * sizeof *bits);
+	if (!bits)
+		return err_run(e, "comparison: out of memory");
+	for (size_t i = 0; i < own->n; i++) {
+		bits[i] = own->nll[i] / M_LN2;
+		bits[own->n + i] = cell->paired ? reference->nll[i] / M_LN2 : 0;
+	}
+	TRY(bootstrap_ratio(&cell->score, bits, own->bytes, own->n, &c->bootstrap, e));
+	if (cell->paired)
+		TRY(bootstrap_paired(&cell->difference, bits, bits + own->n, own->bytes, own->n, &c->bootstrap, e));
+	rc = 0;
+out:
+	free(bits);
 	return rc;
+}
+
+static int fill_intervals(struct comparison *c, struct compare_cell *cell, bool in_bits, const struct columns *own,
+			  const struct columns *reference, struct err *e)
+{
+	if (bootstrap_ratio(&cell->nll, own->nll, own->tokens, own->n, &c->bootstrap, e) < 0)
+		return -1;
+	cell->score = cell->nll;
+	if (in_bits)
+		return fill_bits(c, cell, own, reference, e);
+	return cell->paired ? bootstrap_paired(&cell->difference, own->nll, reference->nll, own->tokens, own->n, &c->bootstrap, e)
+			    : 0;
 }
 
 static int fill_cell(struct comparison *c, struct compare_row *row, int d, const struct columns *reference, struct err *e)
@@ -204,13 +222,10 @@ static int fill_cell(struct comparison *c, struct compare_row *row, int d, const
 		return 0;
 	}
 	TRY(columns_make(&own, row, domain->name, e));
-	TRY(bootstrap_ratio(&cell->nll, own.nll, own.tokens, own.n, &c->bootstrap, e));
-	fill_means(cell, row, domain->name);
-	cell->perplexity = exp(cell->nll.mean);
 	cell->paired = !row->reference && (domain->in_bits ? same_text(v, r) : same_tokens(v, r));
-	if (cell->paired)
-		TRY(fill_difference(c, cell, domain, &own, reference, e));
-	else if (!row->reference)
+	TRY(fill_intervals(c, cell, domain->in_bits, &own, reference, e));
+	fill_means(cell, row, domain->name);
+	if (!cell->paired && !row->reference)
 		note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain->name);
 	if (v->sequence_length != r->sequence_length || v->stride != r->stride || strcmp(v->dtype, r->dtype))
 		note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
@@ -252,7 +267,7 @@ static void rank(struct comparison *c)
 	for (int i = 0; i < c->n_rows; i++) {
 		struct compare_row *row = &c->rows[i];
 		for (int d = 0; d < c->n_domains; d++)
-			row->score += (c->domains[d].in_bits ? row->cells[d].bits_per_byte : row->cells[d].nll.mean) / c->n_domains;
+			row->score += row->cells[d].score.mean / c->n_domains;
 	}
 	for (int i = 0; i < c->n_rows; i++) {
 		if (!rankable(c, &c->rows[i]))

@@ -20,6 +20,7 @@ struct compare_domain {
 struct compare_cell { /* one student in one domain; over several seeds: of the documents' mean NLL */
 	bool present;
 	struct interval nll; /* nat per token */
+	struct interval score; /* in the domain's unit: nll, or bits per byte */
 	double perplexity;   /* exp(nll.mean) */
 	double bits_per_byte;
 	bool has_teacher;
@@ -47,7 +48,7 @@ struct comparison {
 	struct bootstrap_options bootstrap;
 };
 struct compare_options {
-	const char *reference; /* a student's name; NULL: the last one called "scratch…", else the last student */
+	const char *reference; /* a student's name; NULL: the last of init "random" or called "scratch…", else the last */
 	struct bootstrap_options bootstrap;
 };
 struct compare_options compare_default(void);

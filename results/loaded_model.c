@@ -57,8 +57,6 @@ int loaded_model_evaluate(struct loaded_model *m, const struct evaluator_options
 	TRY(evaluator_init(&v, m->ops, arch, o, &arena, e));
 	evaluator_free(v);
 	v = NULL;
-	struct ops_limits limits = evaluator_limits(arch, o);
-	TRY(ops_cpu_reserve(m->ops, &limits, e));
 	TRY(m->ops->alloc(m->ops, arena.used, &memory, e));
 	arena = (struct arena){.base = memory, .capacity = arena.used};
 	TRY(evaluator_init(&v, m->ops, arch, o, &arena, e));

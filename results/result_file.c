@@ -83,10 +83,11 @@ json_t *result_to_json(const struct result *r)
 	json_t *warnings = json_array();
 	for (int i = 0; i < r->n_warnings; i++)
 		json_array_append_new(warnings, json_string(r->warnings[i]));
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", r->name,
+	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", r->name,
 			 "role", r->role, "init", r->init, "seed", (json_int_t)r->seed, "model", r->model, "shape",
 			 shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
 			 number(r->flops_per_token), "bytes", (json_int_t)r->bytes, "tokens_per_s", number(r->tokens_per_s),
+			 "heldout_nll", number(r->heldout_nll),
 			 "train", r->trained ? train_json(&r->train) : json_null(), "eval", evals_json(r), "stamp",
 			 stamp_json(&r->stamp), "metrics", file_json(r->metrics), "masks_metrics",
 			 file_json(r->masks_metrics), "warnings", warnings);

@@ -4,7 +4,7 @@
  *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "seed": 17, "model": "model",
  *    "shape": {"layers" "hidden" "heads" "kv_heads" "head_dim" "intermediate" "vocab"},
  *    "parameters": 1, "flops_per_token": 1 (one forward pass at sequence_length), "bytes": 1 (weights on disk),
- *    "tokens_per_s": 1 (measured, forward; 0 unknown),
+ *    "tokens_per_s": 1 (measured, forward; 0 unknown), "heldout_nll": 1 (nat/token on the held-out set of the curves; 0 unknown),
  *    "train": {"tokens" "init_tokens" "unique_tokens" "epochs" "total_flops" "lr" "lr_candidates": [{"lr", "nll"}]} | absent,
  *    "eval": [{"domain", …what evaluation_to_json gives…, "documents_file": "eval-stories.csv"}],
  *    "stamp": {"commit" "device" "dtype" "threads" "seed" "started" "recipe" "recipe_hash" "model_hash"},
@@ -50,7 +50,7 @@ struct result {
 	uint64_t seed;
 	struct shape shape;
 	size_t parameters, bytes;
-	double flops_per_token, tokens_per_s;
+	double flops_per_token, tokens_per_s, heldout_nll;
 	bool trained;    /* train holds something */
 	struct result_train train;
 	int n_evals;

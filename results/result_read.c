@@ -213,6 +213,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TRY(size_of(j, path, "bytes", &r->bytes, e));
 	TRY(real_of(j, path, "flops_per_token", &r->flops_per_token, e));
 	TRY(real_of(j, path, "tokens_per_s", &r->tokens_per_s, e));
+	TRY(real_of(j, path, "heldout_nll", &r->heldout_nll, e));
 	TRY(read_train(r, j, path, e));
 	TRY(read_stamp(&r->stamp, j, path, e));
 	TRY(read_warnings(r, j, path, e));

@@ -1,0 +1,337 @@
+/* results/compare.c, result_file.c, csv.c: files survive a round trip and are refused when they lie; students are paired,
+ * sized and ranked as compare.h says. */
+#include "tests/testing.h"
+
+#include "base/json.h"
+#include "base/rng.h"
+#include "results/compare.h"
+#include "results/csv.h"
+
+enum { MAX_RESULTS = 8 };
+struct world {
+	struct test_path dir;
+	struct result *results[MAX_RESULTS];
+	int n;
+};
+
+static int world_open(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+	w->dir = test_dir_make();
+	*state = w;
+	return 0;
+}
+
+static int world_close(void **state)
+{
+	struct world *w = *state;
+	for (int i = 0; i < w->n; i++)
+		result_free(w->results[i]);
+	test_dir_remove(&w->dir);
+	free(w);
+	return 0;
+}
+
+/* Document i is as hard for everybody; a student is `worse` nat per token worse, give or take noise. */
+static void score(struct result_eval *v, const char *domain, size_t n, double worse, uint64_t noise, uint64_t data)
+{
+	struct err e;
+	snprintf(v->domain, sizeof v->domain, "%s", domain);
+	v->scores = (struct evaluation){.sequence_length = 256, .stride = 128, .data_hash = data, .dtype = "fp32"};
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t tokens = 50 + rng_below(9, RNG_TEST, 0, i, 200);
+		double hard = 2 + 0.5 * (double)rng_normal(9, RNG_TEST, 1, i);
+		double own = worse + 0.01 * (double)rng_normal(9, RNG_TEST, 2 + noise, i);
+		struct document_score d = {.nll = tokens * (hard + own), .tokens = tokens, .bytes = 4 * tokens};
+		assert_ok(evaluation_add(&v->scores, &d, &e), &e);
+	}
+	assert_ok(evaluation_finish(&v->scores, &e), &e);
+}
+
+static struct result *add(struct world *w, const char *name, uint64_t seed, size_t parameters, double worse)
+{
+	struct result *r = result_new();
+	assert_non_null(r);
+	w->results[w->n++] = r;
+	snprintf(r->name, sizeof r->name, "%s", name);
+	snprintf(r->init, sizeof r->init, "%s", strstr(name, "scratch") ? "random" : "masks");
+	snprintf(r->model, sizeof r->model, "model");
+	snprintf(r->metrics, sizeof r->metrics, "metrics.csv");
+	snprintf(r->dir, sizeof r->dir, "%s", name);
+	r->seed = seed;
+	r->shape = (struct shape){.L = 4, .C = 128, .F = 320, .NH = 4, .NKV = 2, .HD = 32, .V = 4096};
+	r->parameters = parameters;
+	r->bytes = 4 * parameters;
+	r->flops_per_token = 2.5 * (double)parameters;
+	r->tokens_per_s = 12345;
+	r->trained = true;
+	r->train = (struct result_train){.tokens = 5e6, .init_tokens = 1.5e6, .unique_tokens = 1e6, .epochs = 3.5,
+					 .total_flops = 1e14, .lr = 1e-3, .n_candidates = 2,
+					 .candidates = {{1e-3, 1.9}, {2e-3, NAN}}};
+	r->stamp = (struct result_stamp){.commit = "abc", .device = "a CPU", .dtype = "fp32", .threads = 2, .seed = seed};
+	score(&r->evals[0], "stories", 100, worse, w->n == 1 ? 50 : (uint64_t)w->n, 77);
+	r->n_evals = 1;
+	return r;
+}
+
+static struct comparison *compare(struct world *w, const char *reference)
+{
+	struct comparison *c;
+	struct err e;
+	struct compare_options o = compare_default();
+	o.bootstrap.resamples = 1000;
+	o.reference = reference;
+	assert_ok(compare_results(&c, w->results, w->n, &o, &e), &e);
+	return c;
+}
+
+static const struct compare_row *row_of(const struct comparison *c, const char *name)
+{
+	for (int i = 0; i < c->n_rows; i++)
+		if (!strcmp(c->rows[i].name, name))
+			return &c->rows[i];
+	fail_msg("no row %s", name);
+	return NULL;
+}
+
+static bool noted(const struct comparison *c, const char *part)
+{
+	for (int i = 0; i < c->n_notes; i++)
+		if (strstr(c->notes[i], part))
+			return true;
+	return false;
+}
+
+static void pairs_ranks_and_sizes(void **state)
+{
+	struct world *w = *state;
+	add(w, "teacher", 1, 3000000, -0.5);
+	strcpy(w->results[0]->role, "teacher");
+	w->results[0]->trained = false;
+	add(w, "sheared", 1, 1000000, 0.10);
+	add(w, "halved", 1, 1015000, 0.20);
+	add(w, "big", 1, 1030000, -0.10);
+	add(w, "scratch_kd", 1, 1000000, 0.30);
+	add(w, "scratch", 1, 1000000, 0.40);
+	struct comparison *c = compare(w, NULL);
+	assert_string_equal(c->rows[c->reference].name, "scratch");
+	assert_true(c->rows[0].teacher && c->rows[0].rank == 0);
+	static const struct {
+		const char *name;
+		int rank;
+		double worse;
+	} want[] = {{"sheared", 1, 0.1}, {"halved", 2, 0.2}, {"big", 0, -0.1}, {"scratch_kd", 3, 0.3}, {"scratch", 4, 0.4}};
+	for (int i = 0; i < 5; i++) {
+		const struct compare_row *row = row_of(c, want[i].name);
+		assert_int_equal(row->rank, want[i].rank);
+		assert_int_equal(row->other_size, !want[i].rank);
+		assert_int_equal(row->cells[0].paired, !row->reference);
+		if (row->reference)
+			continue;
+		const struct interval *d = &row->cells[0].difference;
+		assert_close(d->mean, want[i].worse - 0.4, 0.005, 0);
+		assert_true(d->low < d->mean && d->mean < d->high && d->high - d->low < 0.01);
+		assert_true(row->cells[0].nll.high - row->cells[0].nll.low > 0.1);
+	}
+	assert_true(noted(c, "big is of another size"));
+	assert_false(c->domains[0].few || c->domains[0].in_bits);
+	compare_free(c);
+	c = compare(w, "halved");
+	assert_string_equal(c->rows[c->reference].name, "halved");
+	assert_true(row_of(c, "sheared")->cells[0].difference.high < 0);
+	compare_free(c);
+}
+
+static void seeds_are_averaged(void **state)
+{
+	struct world *w = *state;
+	add(w, "a", 1, 1000, 0.1);
+	add(w, "a", 2, 1000, 0.3);
+	add(w, "b", 1, 1000, 0.2);
+	struct comparison *c = compare(w, NULL);
+	const struct compare_row *a = row_of(c, "a");
+	assert_int_equal(c->n_rows, 2);
+	assert_int_equal(a->n_seeds, 2);
+	assert_close(a->cells[0].nll.mean, (a->cells[0].seed_nll[0] + a->cells[0].seed_nll[1]) / 2, 1e-12, 0);
+	assert_true(a->cells[0].seed_nll[1] - a->cells[0].seed_nll[0] > 0.15);
+	struct table t;
+	struct err e;
+	assert_ok(compare_table_seeds(c, &t, &e), &e);
+	assert_int_equal(t.n_rows, 2);
+	table_release(&t);
+	compare_free(c);
+	struct compare_options o = compare_default();
+	w->results[1]->evals[0].scores.data_hash++;
+	assert_fails(compare_results(&c, w->results, w->n, &o, &e), &e, "different tokens");
+	w->results[1]->evals[0].scores.data_hash--;
+	w->results[1]->seed = 1;
+	assert_fails(compare_results(&c, w->results, w->n, &o, &e), &e, "seed 1");
+	o.reference = "nobody";
+	assert_fails(compare_results(&c, w->results, 1, &o, &e), &e, "nobody");
+}
+
+static void other_tokenizers_compare_in_bits(void **state)
+{
+	struct world *w = *state;
+	struct result *a = add(w, "a", 1, 1000, 0.1);
+	add(w, "b", 1, 1000, 0.2);
+	struct evaluation *v = &a->evals[0].scores;
+	struct err e;
+	v->data_hash = 78; /* the same text in fewer tokens */
+	for (size_t i = 0; i < v->n_documents; i++)
+		v->documents[i].tokens /= 2;
+	assert_ok(evaluation_finish(v, &e), &e);
+	struct comparison *c = compare(w, NULL);
+	const struct compare_row *row = row_of(c, "a");
+	assert_true(c->domains[0].in_bits && row->cells[0].paired);
+	double gap = row->cells[0].bits_per_byte - row_of(c, "b")->cells[0].bits_per_byte;
+	assert_close(row->cells[0].difference.mean, gap, 1e-12, 0);
+	assert_true(row->rank == 1 && row->cells[0].nll.mean > row_of(c, "b")->cells[0].nll.mean);
+	compare_free(c);
+	v->documents[3].bytes++; /* other text */
+	c = compare(w, NULL);
+	assert_true(!row_of(c, "a")->cells[0].paired && row_of(c, "a")->rank == 0 && noted(c, "other documents"));
+	compare_free(c);
+}
+
+static void few_documents_and_budgets_are_said(void **state)
+{
+	struct world *w = *state;
+	for (int i = 0; i < 2; i++) {
+		struct result *r = add(w, i ? "b" : "a", 1, 1000, 0.1);
+		score(&r->evals[1], "books", 21, 0, 3 + (uint64_t)i, 5);
+		r->n_evals = 2;
+	}
+	w->results[0]->train.tokens *= 2;
+	w->results[0]->n_warnings = 1;
+	strcpy(w->results[0]->warnings[0], "expected size 3 % off");
+	struct comparison *c = compare(w, NULL);
+	assert_true(c->domains[1].few && !c->domains[0].few);
+	assert_true(noted(c, "books: only 21 documents"));
+	assert_true(noted(c, "a was trained on 2.00 times the tokens"));
+	assert_true(noted(c, "a: expected size 3 % off"));
+	compare_free(c);
+}
+
+/* ---- files ---- */
+
+static void result_round_trip(void **state)
+{
+	struct world *w = *state;
+	struct result *r = add(w, "sheared", UINT64_MAX, 1000, 0.1), *back;
+	struct err e;
+	r->n_warnings = 1;
+	strcpy(r->warnings[0], "300 \"steps\" – few");
+	assert_ok(result_write(r, w->dir.text, &e), &e);
+	assert_ok(result_read(&back, w->dir.text, &e), &e);
+	json_t *ja = result_to_json(r), *jb = result_to_json(back);
+	char *a = json_dumps(ja, 0), *b = json_dumps(jb, 0);
+	assert_string_equal(a, b);
+	assert_true(isnan(back->train.candidates[1].nll) && back->seed == UINT64_MAX);
+	assert_true(back->evals[0].scores.nll == r->evals[0].scores.nll);
+	free(a);
+	free(b);
+	json_decref(ja);
+	json_decref(jb);
+	result_free(back);
+}
+
+static void rewrite(const struct world *w, const char *file, const char *from, const char *to)
+{
+	struct err e;
+	char *text, *at;
+	struct test_path path = test_join(&w->dir, file);
+	assert_ok(fsio_read_file(path.text, 1 << 20, &text, NULL, &e), &e);
+	at = strstr(text, from);
+	assert_non_null(at);
+	char *out = malloc(strlen(text) + strlen(to) + 1);
+	sprintf(out, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	test_write(path.text, out);
+	free(out);
+	free(text);
+}
+
+static void lying_files_are_refused(void **state)
+{
+	struct world *w = *state;
+	static const struct {
+		const char *file, *from, *to, *part;
+	} cases[] = {
+		{"result.json", "\"name\": \"sheared\"", "\"name\": 3", "'name'"},
+		{"result.json", "\"parameters\": 1000", "\"parameters\": -1", "'parameters'"},
+		{"result.json", "\"eval\": [", "\"evil\": [", "'eval'"},
+		{"result.json", "eval-stories.csv", "../eval.csv", "'documents_file'"},
+		{"result.json", "eval-stories.csv", "eval-story.csv", "eval-story.csv"},
+		{"result.json", "{", "[", "result.json:"},
+		{"eval-stories.csv", "document,tokens,", "document,token,", "column 'tokens'"},
+		{"eval-stories.csv", "\n1,", "\n1,2,", "eval-stories.csv:3"},
+		{"eval-stories.csv", "\n1,", "\n1,-", "eval-stories.csv:3"},
+		{"eval-stories.csv", "\n1,", "\n1,1", "adds up to"},
+	};
+	struct result *r = add(w, "sheared", 1, 1000, 0.1), *back;
+	struct err e;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		assert_ok(result_write(r, w->dir.text, &e), &e);
+		rewrite(w, cases[i].file, cases[i].from, cases[i].to);
+		assert_fails(result_read(&back, w->dir.text, &e), &e, cases[i].part);
+		assert_null(back);
+	}
+	assert_ok(result_write(r, w->dir.text, &e), &e);
+	assert_ok(fsio_truncate_to(test_join(&w->dir, "eval-stories.csv").text, 1000, &e), &e);
+	assert_fails(result_read(&back, w->dir.text, &e), &e, "not of one run");
+}
+
+static void metrics_by_name(void **state)
+{
+	struct world *w = *state;
+	struct csv c;
+	struct err e;
+	struct test_path path = test_join(&w->dir, "m.csv");
+	test_write(path.text, "step,phase,loss\r\n0,train,2.5\r\n1,train,\r\n2,tra");
+	assert_ok(csv_read(&c, path.text, &e), &e);
+	assert_int_equal(c.n_rows, 2);
+	assert_int_equal(csv_column(&c, "loss"), 2);
+	assert_int_equal(csv_column(&c, "lo"), -1);
+	assert_true(csv_at(&c, 0, 2) == 2.5 && isnan(csv_at(&c, 1, 2)) && isnan(csv_at(&c, 0, 1)));
+	csv_release(&c);
+	test_write(path.text, "");
+	assert_fails(csv_read(&c, path.text, &e), &e, "column names");
+	test_write(path.text, "a,b\n1\n");
+	assert_fails(csv_read(&c, path.text, &e), &e, "m.csv:2: expected 2 fields");
+}
+
+static void prints_a_table(void **state)
+{
+	struct world *w = *state;
+	add(w, "sheared", 1, 1000000, 0.1);
+	add(w, "big", 1, 2000000, 0.0);
+	add(w, "scratch", 1, 1000000, 0.2);
+	struct comparison *c = compare(w, NULL);
+	char *text;
+	size_t n;
+	struct err e;
+	FILE *f = open_memstream(&text, &n);
+	assert_ok(compare_print(c, f, &e), &e);
+	fclose(f);
+	assert_non_null(strstr(text, "sheared       1  "));
+	assert_non_null(strstr(text, "big      ≠ size  "));
+	assert_non_null(strstr(text, "reference"));
+	free(text);
+	compare_free(c);
+}
+
+#define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, world_open, world_close)
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WORLD_TEST(pairs_ranks_and_sizes),
+		WORLD_TEST(seeds_are_averaged),
+		WORLD_TEST(other_tokenizers_compare_in_bits),
+		WORLD_TEST(few_documents_and_budgets_are_said),
+		WORLD_TEST(result_round_trip),
+		WORLD_TEST(lying_files_are_refused),
+		WORLD_TEST(metrics_by_name),
+		WORLD_TEST(prints_a_table),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
