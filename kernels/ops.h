@@ -241,7 +241,7 @@ struct ops_options {
 };
 /* The CPU backend. Probes the ISA; refuses, with one line, a CPU older than the build's. */
 int ops_cpu_open(struct ops **out, const struct ops_options *, struct err *);
-/* Bytes that ops_reserve would allocate, and the reservation. */
+/* Bytes that ops_cpu_reserve would allocate, and the reservation; a second one replaces the first. */
 size_t ops_cpu_reserve_bytes(const struct ops *, const struct ops_limits *);
 int ops_cpu_reserve(struct ops *, const struct ops_limits *, struct err *);
 void ops_cpu_close(struct ops *); /* NULL is fine */

@@ -48,6 +48,8 @@ void student_load(struct student *, const float *flat);
 /* N(0, init_std) matrices (o and down scaled by 1/sqrt(2L)), unit norms, zero biases. An element is a function of the seed,
  * its tensor's index and its place in it. Source: Radford et al. 2019, section 2.3, for the scaling. */
 void student_randomise(struct student *, uint64_t seed);
+/* Moments and step back to zero, for another run over other weights. */
+void student_restart(struct student *);
 /* The masters, downloaded into a host array of layout.n_elems. */
 void student_weights(const struct student *, float *flat);
 

@@ -141,7 +141,12 @@ size_t ops_cpu_reserve_bytes(const struct ops *o, const struct ops_limits *limit
 int ops_cpu_reserve(struct ops *o, const struct ops_limits *limits, struct err *e)
 {
 	struct cpu *c = cpu_of(o);
-	BUG_ON(c->operands[0] || c->partial);
+	for (int i = 0; i < 2; i++) {
+		o->release(o, c->operands[i]);
+		c->operands[i] = NULL;
+	}
+	o->release(o, c->partial);
+	c->partial = NULL;
 	if (limits->max_operand_elems)
 		for (int i = 0; i < 2; i++)
 			if (cpu_alloc(o, operand_bytes(o, limits), &c->operands[i], e) < 0)
