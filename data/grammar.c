@@ -25,13 +25,11 @@ static void cast_and_things(struct story *s)
 	for (int i = 0; i < STORY_THINGS; i++) {
 		struct thing *t = &s->things[i];
 		do {
-			*t = (struct thing){
-				.color = draw_word(s, &grammar_colors),
-				.noun = draw_noun(s, &grammar_things),
-				.material = draw_word(s, &grammar_materials),
-				.container = draw_noun(s, &grammar_containers),
-				.holder = -1,
-			};
+			t->color = draw_word(s, &grammar_colors);
+			t->noun = draw_noun(s, &grammar_things);
+			t->material = draw_word(s, &grammar_materials);
+			t->container = draw_noun(s, &grammar_containers);
+			t->holder = -1;
 		} while (i && (t->noun == s->things[0].noun || t->container == s->things[0].container));
 	}
 }

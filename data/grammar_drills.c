@@ -31,7 +31,7 @@ static struct phrase noun_phrase(struct story *s, bool many, int depth)
 static void drill_agreement(struct story *s)
 {
 	bool many = once_in(s, 2), too = once_in(s, 2);
-	struct phrase np = noun_phrase(s, many, draw(s, 3));
+	struct phrase np = noun_phrase(s, many, draw(s, 3)), other;
 	const struct verb *v = draw_verb(s, &grammar_doing);
 	switch (draw(s, 4)) {
 	case 0:
@@ -41,7 +41,10 @@ static void drill_agreement(struct story *s)
 		tell(s, "%s %s %s.", np.text, verb_form(s, v, many), draw_word(s, &grammar_adverbs));
 		break;
 	case 2:
-		tell(s, "%s %s, and %s %s too.", np.text, verb_form(s, v, many), noun_phrase(s, too, 0).text, verb_form(s, v, too));
+		do {
+			other = noun_phrase(s, too, 0);
+		} while (strstr(np.text, other.text));
+		tell(s, "%s %s, and %s %s too.", np.text, verb_form(s, v, many), other.text, verb_form(s, v, too));
 		break;
 	default:
 		tell(s, "%s %s not %s, so %s %s %s.", np.text, tense(s, "did", many ? "do" : "does"), v->base, many ? "they" : "it", be(s, many),
@@ -203,6 +206,8 @@ static void call(struct story *s, char *out, size_t capacity, int depth)
 static void drill_brackets(struct story *s)
 {
 	int p = draw_person(s), q = 1 + draw(s, s->n_cast - 1);
+	const char *trait = draw_word(s, &grammar_traits), *adverb = draw_word(s, &grammar_adverbs);
+	const struct verb *v = draw_verb(s, &grammar_doing);
 	char text[512] = "";
 	switch (draw(s, 3)) {
 	case 0:
@@ -217,8 +222,7 @@ static void drill_brackets(struct story *s)
 		break;
 	default:
 		tell(s, "%s (who, as %s (%s %s) often %s, %s %s) %s %s.", name_of(s, 0), name_of(s, q), his(s, 0),
-		     s->relation[q], tense(s, "said", "says"), be(s, false), draw_word(s, &grammar_traits),
-		     verb_form(s, draw_verb(s, &grammar_doing), false), draw_word(s, &grammar_adverbs));
+		     s->relation[q], tense(s, "said", "says"), be(s, false), trait, verb_form(s, v, false), adverb);
 		s->focus = -1;
 	}
 }

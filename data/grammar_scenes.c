@@ -287,16 +287,17 @@ const int grammar_n_scenes = sizeof grammar_scenes / sizeof *grammar_scenes;
 
 /* ---- the end ---- */
 
-static void ask_thing(struct story *s, const struct thing *t)
+/* `then` begins an answer that is no question: "so in the end". */
+static void ask_thing(struct story *s, const struct thing *t, const char *then)
 {
 	struct phrase what = thing_text(t), where = container_text(t);
 	int p = t->holder >= 0 ? t->holder : draw_person(s);
 	if (t->holder < 0 && once_in(s, 2))
-		tell(s, "so in the end %s %s the %s in the %s.", name_of(s, p), tense(s, "found", "finds"), what.text, where.text);
+		tell(s, "%s %s %s the %s in the %s.", then, name_of(s, p), tense(s, "found", "finds"), what.text, where.text);
 	else if (t->holder < 0)
 		tell(s, "where %s the %s? It %s in the %s.", be(s, false), what.text, be(s, false), where.text);
 	else if (once_in(s, 2))
-		tell(s, "so in the end %s %s the %s.", name_of(s, p), tense(s, "had", "has"), what.text);
+		tell(s, "%s %s %s the %s.", then, name_of(s, p), tense(s, "had", "has"), what.text);
 	else
 		tell(s, "who %s the %s? %s %s it.", tense(s, "had", "has"), what.text, name_of(s, p), tense(s, "had", "has"));
 }
@@ -305,9 +306,9 @@ void scene_ending(struct story *s)
 {
 	int first = draw(s, STORY_THINGS), p = draw_person(s);
 	s->paragraph = true;
-	ask_thing(s, &s->things[first]);
+	ask_thing(s, &s->things[first], "so in the end");
 	if (once_in(s, 2))
-		ask_thing(s, &s->things[1 - first]);
+		ask_thing(s, &s->things[1 - first], "later");
 	if (once_in(s, 2))
 		tell(s, "%s %s %s.", name_of(s, p), be(s, false), place_text(s->cast[p].place).text);
 	if (once_in(s, 4)) {

@@ -43,6 +43,7 @@ struct phrase {
 struct phrase phrase(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- draws ---- */
+/* At most one draw in an argument list or an initialiser: C leaves their order open, and the bytes must not. */
 /* Uniform in [0, n). */
 int draw(struct story *s, int n);
 /* In [0, n), early ones more often: the smaller of two draws. */
