@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "data/tokenizer_parts.h"
+#include "data/train_json.h"
 #include "data/train_words.h"
 #include "data/unicode.h"
 
@@ -318,116 +319,15 @@ static int read_documents(struct trainer *t, tokenizer_next_document *next, void
 	return more;
 }
 
-static json_t *token_text(const struct trainer *t, int32_t id)
-{
-	size_t n;
-	const char *s = vocabulary_token(&t->vocabulary, id, &n);
-	return json_stringn(s, n);
-}
-
-/* "left right"; a pair that was merged twice counts where it came last. */
-static json_t *merges_json(const struct trainer *t, struct pair_counts *last, struct err *e)
-{
-	json_t *list = json_array();
-	for (size_t i = 0; i < t->n_merges; i++) {
-		int64_t *at = pair_counts_at(last, t->merges[i], e);
-		if (!at)
-			goto fail;
-		*at = (int64_t)i;
-	}
-	for (size_t i = 0; i < t->n_merges; i++) {
-		if (*pair_counts_at(last, t->merges[i], e) != (int64_t)i)
-			continue;
-		json_t *l = token_text(t, (int32_t)(t->merges[i] >> 32)), *r = token_text(t, (int32_t)(uint32_t)t->merges[i]);
-		int rc = json_array_append_new(list, json_sprintf("%s %s", json_string_value(l), json_string_value(r)));
-		json_decref(l);
-		json_decref(r);
-		if (rc < 0)
-			goto fail;
-	}
-	return list;
-fail:
-	json_decref(list);
-	err_run(e, "out of memory for %zu merges", t->n_merges);
-	return NULL;
-}
-
-static json_t *added_json(const struct tokenizer_train_options *o)
-{
-	json_t *list = json_array();
-	const char *const names[] = {o->bos, o->eos};
-	int id = 0;
-	for (int i = 0; i < 2; i++)
-		if (names[i] && (i == 0 || !o->bos || strcmp(o->bos, o->eos)))
-			json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id++, "content", names[i],
-				"single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
-	return list;
-}
-
-static void add_special(const struct trainer *t, json_t *single, json_t *specials, const char *name)
-{
-	int32_t id = vocabulary_find(&t->vocabulary, name, strlen(name));
-	json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", 0));
-	json_object_set_new(specials, name, json_pack("{s:s, s:[i], s:[s]}", "id", name, "ids", (int)id, "tokens", name));
-}
-
-static json_t *template_json(const struct trainer *t)
-{
-	const struct tokenizer_train_options *o = t->options;
-	json_t *single = json_array(), *specials = json_object();
-	if (o->bos && o->add_bos)
-		add_special(t, single, specials, o->bos);
-	json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
-	if (o->eos && o->add_eos)
-		add_special(t, single, specials, o->eos);
-	return json_pack("{s:s, s:o, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:o}", "type", "TemplateProcessing", "single", single, "pair",
-			 "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1, "special_tokens", specials);
-}
-
-static json_t *byte_level_json(void)
-{
-	return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1);
-}
-
-static json_t *vocab_json(const struct trainer *t)
-{
-	json_t *vocab = json_object();
-	for (int32_t id = 0; id < t->vocabulary.n_ids; id++) {
-		json_t *token = token_text(t, id);
-		json_object_set_new(vocab, json_string_value(token), json_integer(id));
-		json_decref(token);
-	}
-	return vocab;
-}
-
 static int finish(const struct trainer *t, struct tokenizer **out, struct err *e)
 {
-	const struct tokenizer_train_options *o = t->options;
-	struct pair_counts last = {0};
-	char *text = NULL, *config_text = NULL;
-	json_t *root = NULL, *config = NULL, *merges = merges_json(t, &last, e);
+	struct bytes json = {0}, config = {0};
 	int rc = -1;
-	if (!merges)
-		goto out;
-	root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}}", "version",
-			 "1.0", "truncation", "padding", "added_tokens", added_json(o), "normalizer", "pre_tokenizer",
-			 byte_level_json(), "post_processor", template_json(t), "decoder", byte_level_json(), "model", "type", "BPE",
-			 "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-			 "ignore_merges", 0, "vocab", vocab_json(t), "merges", merges);
-	config = json_pack("{s:s, s:s*, s:s*, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token", o->bos, "eos_token",
-			   o->eos, "clean_up_tokenization_spaces", 0);
-	text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-	config_text = config ? json_dumps(config, JSON_INDENT(2)) : NULL;
-	if (text && config_text)
-		rc = tokenizer_parse(out, "trained tokenizer", text, strlen(text), config_text, strlen(config_text), e);
-	else
-		err_run(e, "out of memory for a tokenizer.json (or a special token that is no UTF-8)");
+	TRY(train_json(t->options, &t->vocabulary, t->merges, t->n_merges, &json, &config, e));
+	rc = tokenizer_parse(out, "trained tokenizer", json.v, json.n, config.v, config.n, e);
 out:
-	pair_counts_release(&last);
-	json_decref(root);
-	json_decref(config);
-	free(text);
-	free(config_text);
+	bytes_release(&json);
+	bytes_release(&config);
 	return rc;
 }
 

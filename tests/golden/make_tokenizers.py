@@ -2,7 +2,7 @@
 
     python tests/golden/make_tokenizers.py [SHARED]      (SHARED: the shared directory, default ../shared)
 
-Writes tokenizers_shared.json (the tokenizers of SHARED/data; kept as it is when SHARED is absent) and
+Writes tokenizers_train.json (merges that the library's trainer finds), tokenizers_shared.json (the tokenizers of SHARED/data; kept as it is when SHARED is absent) and
 tokenizers_variants.json (small tokenizers made here, so that the test needs nothing else): texts, ids without and with
 special tokens, decoded text. Versions stand in the files."""
 import copy, json, os, random, sys
@@ -105,7 +105,7 @@ def variants(bases):
     yield "words_class", "bytes", pre(split(r"\w+|\W"), split(r"[\w ]+\S|\d"), level)
     for how in ["removed", "isolated", "merged_with_previous", "merged_with_next", "contiguous"]:
         yield "split_" + how, "bytes", pre(split(r"[aeiou ]", how), level)
-        if how != "isolated":
+        if how not in ("isolated", "merged_with_previous"):
             yield "invert_" + how, "bytes", pre(split(r"[a-z]+|[A-Z]", how, True), level)
         if how in ("removed", "contiguous"):
             yield "string_" + how, "bytes", pre(pre_tokenizers.Split("  ", how), pre_tokenizers.Punctuation(how), level)
@@ -156,12 +156,22 @@ def case(t, name, decode_too=True, **where):
 
 def write(name, value):
     value = {"versions": {"tokenizers": tokenizers.__version__, "python": sys.version.split()[0]}, "texts": TEXTS, **value}
-    with open(os.path.join(here, name), "w", encoding="ascii") as f:
-        f.write("{" + ",\n".join(json.dumps(k) + ":" + ("[\n" + ",\n".join(json.dumps(x, separators=(",", ":")) for x in v) + "]"
-                if k == "cases" else json.dumps(v, separators=(",", ":"))) for k, v in value.items()) + "}\n")
+    with open(os.path.join(here, name), "w", encoding="utf-8") as f:
+        f.write("{" + ",\n".join(json.dumps(k) + ":" + ("[\n" + ",\n".join(json.dumps(x, ensure_ascii=False, separators=(",", ":")) for x in v) + "]"
+                if k == "cases" else json.dumps(v, ensure_ascii=False, separators=(",", ":"))) for k, v in value.items()) + "}\n")
+
+
+def trained(vocab_size, min_frequency):
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.train_from_iterator(TRAIN + TEXTS, trainers.BpeTrainer(vocab_size=vocab_size, min_frequency=min_frequency, show_progress=False,
+        special_tokens=["<s>", "</s>"], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())))
+    j = json.loads(t.to_str())["model"]
+    return {"vocab_size": vocab_size, "min_frequency": min_frequency, "vocab": j["vocab"], "merges": [" ".join(m) for m in j["merges"]]}
 
 
 def main():
+    write("tokenizers_train.json", {"documents": TRAIN + TEXTS, "cases": [trained(v, f) for v, f in [(258, 1), (300, 2), (600, 2), (5000, 1)]]})
     bases = {"bytes": byte_level_base(), "words": characters_base(True), "lines": characters_base(False)}
     write("tokenizers_variants.json", {"bases": bases, "cases": [
         case(Tokenizer.from_str(json.dumps(patched(bases[base], patch))), name, "added_tokens" in patch or "decoder" in patch or not patch, base=base, patch=patch)
