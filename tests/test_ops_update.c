@@ -103,7 +103,10 @@ static void test_exp(void **state)
 	for (int i = -86000; i <= 88000; i++) {
 		float x = (float)i / 1000 + 0.0003f;
 		assert_close(cpu_exp(x), exp((double)x), 0, 2e-7);
+		if (x <= 80)
+			assert_close(cpu_exp_low(x), exp((double)x), 0, 2e-7);
 	}
+	assert_true(cpu_exp_low(0) == 1 && cpu_exp_low(-INFINITY) == 0 && cpu_exp_low(-3e38f) == 0 && isnan(cpu_exp_low(NAN)));
 	assert_true(cpu_exp(0) == 1 && cpu_exp(-INFINITY) == 0 && cpu_exp(-1e4f) == 0 && cpu_exp(-3e38f) == 0);
 	assert_true(isinf(cpu_exp(INFINITY)) && isinf(cpu_exp(1e4f)) && isinf(cpu_exp(3e38f)) && isnan(cpu_exp(NAN)));
 	assert_close(cpu_exp(88.72f), exp((double)88.72f), 0, 2e-7);

@@ -34,14 +34,14 @@ static void softmax_step(struct forward_tile *t, int n)
 #pragma omp simd
 	for (int i = 0; i < QUERIES; i++) {
 		base[i] = max[i] == -INFINITY ? 0.0f : max[i]; /* nothing seen yet */
-		t->fade[i] = cpu_exp(t->max[i] - base[i]);
+		t->fade[i] = cpu_exp_low(t->max[i] - base[i]);
 		sum[i] = t->sum[i] * t->fade[i];
 		t->max[i] = max[i];
 	}
 	for (int j = 0; j < n; j++)
 #pragma omp simd
 		for (int i = 0; i < QUERIES; i++) {
-			float p = cpu_exp(t->s[j * QUERIES + i] - base[i]);
+			float p = cpu_exp_low(t->s[j * QUERIES + i] - base[i]);
 			t->s[j * QUERIES + i] = p;
 			sum[i] += p;
 		}

@@ -53,7 +53,7 @@ static void probabilities(struct backward_tile *t, int n)
 	for (int j = 0; j < n; j++)
 #pragma omp simd
 		for (int i = 0; i < QUERIES; i++)
-			t->p[j * QUERIES + i] = cpu_exp(t->p[j * QUERIES + i] - t->lse[i]);
+			t->p[j * QUERIES + i] = cpu_exp_low(t->p[j * QUERIES + i] - t->lse[i]);
 }
 
 static void hide(float *p, const struct tile_range *r, int key, int n)

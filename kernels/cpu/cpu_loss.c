@@ -59,7 +59,7 @@ static float sum_exp(const float *x, int n, float max, float inv_tau)
 	float sum = 0;
 #pragma omp simd reduction(+ : sum)
 	for (int i = 0; i < n; i++)
-		sum += cpu_exp((x[i] - max) * inv_tau);
+		sum += cpu_exp_low((x[i] - max) * inv_tau);
 	return sum;
 }
 
@@ -69,7 +69,7 @@ static void sum_teacher(struct row *r, const float *s, const float *t, int n)
 	float sum = 0, mean = 0, max_s = r->max_s, max_t = r->max_t, inv_tau = r->inv_tau;
 #pragma omp simd reduction(+ : sum, mean)
 	for (int i = 0; i < n; i++) {
-		float a = (t[i] - max_t) * inv_tau, e = cpu_exp(a);
+		float a = (t[i] - max_t) * inv_tau, e = cpu_exp_low(a);
 		float d = e * (a - (s[i] - max_s) * inv_tau);
 		sum += e;
 		mean += e > 0.0f ? d : 0.0f;
@@ -103,19 +103,19 @@ static void grad_block(const struct row *r, float *d, int at, int n)
 	float c1 = r->ce_weight != 0.0f || shared ? (float)(((double)r->ce_weight + (shared ? (double)kd : 0.0)) / r->z1) : 0.0f;
 #pragma omp simd
 	for (int i = 0; i < n; i++)
-		d[i] = c1 * cpu_exp(s[i] - max_s);
+		d[i] = c1 * cpu_exp_low(s[i] - max_s);
 	if (!r->t)
 		return;
 	const float *t = r->t + at, ct = (float)((double)kd / r->zt);
 #pragma omp simd
 	for (int i = 0; i < n; i++)
-		d[i] -= ct * cpu_exp((t[i] - max_t) * inv_tau);
+		d[i] -= ct * cpu_exp_low((t[i] - max_t) * inv_tau);
 	if (shared)
 		return;
 	float cs = (float)((double)kd / r->zs);
 #pragma omp simd
 	for (int i = 0; i < n; i++)
-		d[i] += cs * cpu_exp((s[i] - max_s) * inv_tau);
+		d[i] += cs * cpu_exp_low((s[i] - max_s) * inv_tau);
 }
 
 /* Copies, because grad may lie over the logits and hold another type: memcpy keeps the compiler from reordering, and a
