@@ -1,5 +1,6 @@
 /* Scenes that leave the world alone and exercise one thing: agreement, sums, runs, lists, brackets, spelling, comparison.
  * See data/grammar_story.h. */
+#include "base/err.h"
 #include "data/grammar_story.h"
 
 #include <stdio.h>
@@ -122,8 +123,14 @@ static void drill_list(struct story *s)
 {
 	int p = draw_person(s), n = 2 + draw(s, 3);
 	char list[160] = "";
+	uint64_t taken = 0; /* bit: index in the table */
+	BUG_ON(grammar_things.n > 64);
 	for (int i = 0; i < n; i++) {
-		const struct noun *noun = draw_noun(s, &grammar_things);
+		const struct noun *noun;
+		do {
+			noun = draw_noun(s, &grammar_things);
+		} while (taken >> (noun - grammar_things.v) & 1);
+		taken |= UINT64_C(1) << (noun - grammar_things.v);
 		int count = 1 + draw_early(s, 6);
 		const char *joint = i == 0 ? "" : i < n - 1 ? ", " : n > 2 ? ", and " : " and ";
 		size_t used = strlen(list);

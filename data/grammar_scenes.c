@@ -276,7 +276,8 @@ static void scene_password(struct story *s)
 		tell(s, "the secret word %s \"%s\".", be(s, false), s->password);
 		return;
 	}
-	tell(s, "\"%s!\" %s %s, and a door %s.", s->password, tense(s, "cried", "cries"), subject(s, p), tense(s, "opened", "opens"));
+	tell(s, "\"%s!\" %s %s, and a door %s.", s->password, tense(s, "cried", "cries"), name_of(s, p), tense(s, "opened", "opens"));
+	s->focus = p;
 }
 
 const struct scene_choice grammar_scenes[] = {

@@ -293,6 +293,29 @@ static void test_mixture(void **state)
 	batches_close(b);
 }
 
+/* Two domains of the same text are not read in the same order. */
+static void test_own_order(void **state)
+{
+	(void)state;
+	struct batches_options o = { .sequence_length = 10, .seed = SEED };
+	struct domain d[2] = { pair()[0], pair()[0] };
+	struct batches *b;
+	struct err e;
+	int32_t stream[2][1300], targets[10];
+	uint64_t at[3] = { 0 };
+	assert_ok(batches_open(&b, &o, d, 2, &e), &e);
+	for (int i = 0; i < 120; i++) {
+		uint64_t before = at[1];
+		batches_next(b, 1, stream[0] + 1200, targets, NULL, NULL, NULL);
+		batches_get_state(b, at);
+		int which = at[1] == before;
+		memcpy(stream[which] + (at[1 + which] - 1) * 10, stream[0] + 1200, 10 * 4);
+	}
+	assert_true(at[1] > 13 && at[2] > 13); /* an epoch of both */
+	assert_true(memcmp(stream[0], stream[1], 130 * 4) != 0);
+	batches_close(b);
+}
+
 static void test_held_out(void **state)
 {
 	(void)state;
@@ -455,7 +478,7 @@ int main(void)
 		cmocka_unit_test(test_against_stream), cmocka_unit_test(test_every_token_once), cmocka_unit_test(test_any_grouping),
 		cmocka_unit_test(test_resume),	       cmocka_unit_test(test_mixture),		cmocka_unit_test(test_held_out),
 		cmocka_unit_test(test_refused),	       cmocka_unit_test(test_hash),		cmocka_unit_test(test_separator_names),
-		cmocka_unit_test(test_separator_default),
+		cmocka_unit_test(test_separator_default), cmocka_unit_test(test_own_order),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -45,7 +45,7 @@ static void test_deterministic(void **state)
 	}
 	char hex[17];
 	hash_hex(hash_final(&h), hex);
-	assert_string_equal(hex, "94fe7d01377996b1");
+	assert_string_equal(hex, "357fc15c15613c05");
 }
 
 static void test_all_different(void **state)
@@ -124,6 +124,52 @@ static void test_sums(void **state)
 				fail_msg("wrong sum in: %s", text);
 			n_checked++;
 		}
+	}
+	assert_true(n_checked > N / 10);
+}
+
+/* No thing stands twice in a list of n, in singular or plural. */
+static void check_distinct(char *list, int n)
+{
+	char *save = NULL;
+	const char *seen[8];
+	int n_seen = 0;
+	for (char *w = strtok_r(list, " ,.", &save); w; w = strtok_r(NULL, " ,.", &save)) {
+		int thing = 0;
+		while (thing < grammar_things.n && strcmp(w, grammar_things.v[thing].one) != 0 &&
+		       strcmp(w, grammar_things.v[thing].many) != 0)
+			thing++;
+		if (thing == grammar_things.n)
+			continue;
+		for (int i = 0; i < n_seen; i++)
+			assert_true(seen[i] != grammar_things.v[thing].one);
+		assert_true(n_seen < 8);
+		seen[n_seen++] = grammar_things.v[thing].one;
+	}
+	assert_int_equal(n_seen, n);
+}
+
+/* "Tom packed a cup, two hats, and a bell. These were three kinds of things." */
+static void test_lists(void **state)
+{
+	(void)state;
+	char text[GRAMMAR_MAX_BYTES], count[16];
+	int n_checked = 0;
+	for (uint64_t i = 0; i < N; i++) {
+		grammar_document(SEED, i, text, sizeof text);
+		char *kinds = strstr(text, " These were "), *at;
+		if (!kinds)
+			continue;
+		assert_int_equal(sscanf(kinds, " These were %15[a-z]", count), 1);
+		*kinds = '\0';
+		for (at = kinds; strncmp(at, " packed ", 8) != 0; at--)
+			assert_true(at > text);
+		int n = 1;
+		for (const char *c = at; *c; c++)
+			n += *c == ',' || (strncmp(c, " and ", 5) == 0 && c[-1] != ',');
+		assert_int_equal(n, number_of(count));
+		check_distinct(at + strlen(" packed "), n);
+		n_checked++;
 	}
 	assert_true(n_checked > N / 10);
 }
@@ -216,7 +262,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes_and_characters), cmocka_unit_test(test_deterministic), cmocka_unit_test(test_all_different),
-		cmocka_unit_test(test_balanced), cmocka_unit_test(test_sums), cmocka_unit_test(test_recall),
+		cmocka_unit_test(test_balanced), cmocka_unit_test(test_sums), cmocka_unit_test(test_lists), cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_entropy), cmocka_unit_test(test_write_corpus),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

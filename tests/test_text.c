@@ -106,6 +106,16 @@ static void test_jsonl(void **state)
 {
 	(void)state;
 	check(PUT("a.jsonl", "{\"text\": \" a\\n\\u00e9 \", \"id\": 1}\n\n{\"text\":\"\"}\r\n{\"text\":\"b\"}").text, "[a\n\xc3\xa9][b]");
+	static const char nul[] = "{\"text\":\"a\\u0000b\"}\n";
+	struct text_reader *r;
+	struct err e;
+	const char *d;
+	size_t n;
+	assert_ok(text_open(&r, PUT("nul.jsonl", nul).text, &e), &e);
+	assert_int_equal(text_next(r, &d, &n, &e), 1);
+	assert_int_equal(n, 3);
+	assert_memory_equal(d, "a\0b", 3);
+	text_close(r);
 	check_fails(PUT("b.jsonl", "{\"text\":\"a\"}\n{\"text\":\n").text, ":2:");
 	check_fails(PUT("c.jsonl", "\n{\"txt\":\"a\"}\n").text, ":2: expected an object with a string under \"text\"");
 	check_fails(PUT("d.jsonl", "{\"text\":7}\n").text, ":1: expected an object");
