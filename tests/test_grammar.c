@@ -171,7 +171,7 @@ static void test_lists(void **state)
 		check_distinct(at + strlen(" packed "), n);
 		n_checked++;
 	}
-	assert_true(n_checked > N / 10);
+	assert_true(n_checked > N / 20);
 }
 
 /* What the end asks, the story has told: the thing, and where a container is named, that too. */
