@@ -1,0 +1,339 @@
+/* Speed of one whole training step (forward, backward, clipping, AdamW) on random tokens, beside the step's own matrix
+ * products run alone in the same process.
+ *   bench_step 15m [--dtype fp32|bf16] [--mode plain|kd|masked] [--threads N] [--steps N] [--chunk-mib N] [--profile]
+ * 15m: Llama of 15.19 M parameters: 6 layers, hidden 288, 6 heads of 48, FFN 768, vocabulary 32000 tied, B 8 x T 256.
+ *   plain   that model     masked  that model under soft masks of every kind, with their gradients
+ *   kd      that model as the teacher of half: 3 layers, hidden 144, 3 heads of 48, FFN 384; CE + KL
+ * One JSON line on stdout, one line for people on stderr. Medians over --steps (default 7) after 2 warm-up steps. */
+#include "base/fsio.h"
+#include "base/rng.h"
+#include "model/hf.h"
+#include "student/student.h"
+#include "teacher/teacher.h"
+#include "tests/bench/probe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum mode { MODE_PLAIN, MODE_KD, MODE_MASKED };
+enum { B = 8, T = 256, N = B * T, V = 32000, WARM_UP = 2, MAX_STEPS = 1000 };
+
+struct bench {
+	enum dtype type;
+	enum mode mode;
+	int threads, steps;
+	size_t chunk_bytes;
+	bool profile;
+
+	struct ops *cpu;
+	struct probe probe;
+	struct student student;
+	struct student_arenas arenas;
+	struct teacher teacher;
+	struct arena teacher_weights, teacher_activations;
+	struct masks masks;
+	struct mask_grads mask_grads;
+	size_t owned_bytes;
+	int32_t tokens[N], targets[N], pos[N], start[N];
+};
+
+static const char *const MODES[] = {"plain", "kd", "masked"};
+
+static struct arch llama(int L, int C, int NH, int F)
+{
+	return (struct arch){.family = "llama", .shape = {.L = L, .C = C, .F = F, .NH = NH, .NKV = NH, .HD = 48, .V = V},
+			     .max_positions = T, .norm_eps = 1e-5f, .init_std = 0.02f, .tied = true, .rope = ROPE_PLAIN,
+			     .rope_theta = 10000, .dtype = DTYPE_F32};
+}
+
+static int back(struct bench *b, struct arena *a, struct err *e)
+{
+	void *base;
+	size_t n_bytes = a->used ? a->used : 1;
+	if (b->cpu->alloc(b->cpu, n_bytes, &base, e) < 0)
+		return -1;
+	*a = (struct arena){.base = base, .capacity = n_bytes};
+	b->owned_bytes += n_bytes;
+	return 0;
+}
+
+static int open_student(struct bench *b, struct err *e)
+{
+	struct arch arch = b->mode == MODE_KD ? llama(3, 144, 3, 384) : llama(6, 288, 6, 768);
+	struct student_options o = student_default();
+	struct arena *all[] = {&b->arenas.weights, &b->arenas.gradients, &b->arenas.moments, &b->arenas.activations,
+			       &b->arenas.loss};
+	o.B = B;
+	o.T = T;
+	o.type = b->type;
+	o.mode = b->mode == MODE_MASKED ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
+	o.teacher_V = b->mode == MODE_KD ? V : 0;
+	o.chunk_bytes = b->chunk_bytes;
+	if (student_init(&b->student, &b->probe.ops, &arch, &o, &b->arenas, e) < 0)
+		return -1;
+	student_release(&b->student);
+	for (int i = 0; i < 5; i++)
+		if (back(b, all[i], e) < 0)
+			return -1;
+	if (student_init(&b->student, &b->probe.ops, &arch, &o, &b->arenas, e) < 0)
+		return -1;
+	student_randomise(&b->student, 1);
+	return 0;
+}
+
+/* A random checkpoint in a directory that is removed again. */
+static int write_checkpoint(const char *dir, struct err *e)
+{
+	struct arch arch = llama(6, 288, 6, 768);
+	struct param_layout layout;
+	int rc = -1;
+	float *flat = NULL;
+	TRY(param_layout_init(&layout, &arch, e));
+	flat = malloc(layout.n_elems * sizeof *flat);
+	BUG_ON(!flat);
+	for (size_t i = 0; i < layout.n_elems; i++)
+		flat[i] = 0.02f * rng_normal(2, RNG_TEST, 0, i);
+	rc = hf_save(dir, &layout, flat, &(struct hf_save_options){.dtype = DTYPE_F32}, e);
+	param_layout_release(&layout);
+out:
+	free(flat);
+	return rc;
+}
+
+static int open_teacher(struct bench *b, struct err *e)
+{
+	char dir[] = "/tmp/espalier-bench-XXXXXX";
+	struct hf_model hf = {0};
+	struct arena *w = &b->teacher_weights, *a = &b->teacher_activations;
+	int rc = -1;
+	if (!mkdtemp(dir))
+		return err_run(e, "%s: cannot be made", dir);
+	TRY(write_checkpoint(dir, e));
+	TRY(hf_open(&hf, dir, e));
+	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, b->type, B, T, w, a, e));
+	teacher_release(&b->teacher);
+	TRY(back(b, w, e));
+	TRY(back(b, a, e));
+	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, b->type, B, T, w, a, e));
+	rc = 0;
+out:
+	hf_close(&hf);
+	fsio_remove_tree(dir, NULL);
+	return rc;
+}
+
+/* n floats in [0.2, 1) and a place for their gradients. */
+static int mask_pair(struct bench *b, int n, const float **z, float **dz, struct err *e)
+{
+	void *p, *d;
+	size_t n_bytes = (size_t)n * sizeof(float);
+	if (b->cpu->alloc(b->cpu, n_bytes, &p, e) < 0 || b->cpu->alloc(b->cpu, n_bytes, &d, e) < 0)
+		return -1;
+	for (int i = 0; i < n; i++)
+		((float *)p)[i] = 0.2f + 0.8f * rng_uniform(3, RNG_TEST, (uint64_t)n, (uint64_t)i);
+	b->cpu->zero(b->cpu, d, n_bytes);
+	*z = p;
+	*dz = d;
+	return 0;
+}
+
+static int open_masks(struct bench *b, struct err *e)
+{
+	const struct shape *s = &b->student.layout.arch.shape;
+	struct masks *z = &b->masks;
+	struct mask_grads *d = &b->mask_grads;
+	int rc = -1;
+	TRY(mask_pair(b, s->C, &z->hidden, &d->hidden, e));
+	TRY(mask_pair(b, s->L, &z->attn, &d->attn, e));
+	TRY(mask_pair(b, s->L, &z->ffn_block, &d->ffn_block, e));
+	TRY(mask_pair(b, s->L * s->NH, &z->heads, &d->heads, e));
+	TRY(mask_pair(b, s->L * s->F, &z->ffn, &d->ffn, e));
+	rc = 0;
+out:
+	return rc;
+}
+
+static int bench_open(struct bench *b, struct err *e)
+{
+	struct arch largest = llama(6, 288, 6, 768);
+	struct ops_limits limits = transformer_limits(&largest, N, fused_head_chunk_rows(V, b->chunk_bytes));
+	int rc = -1;
+	TRY(ops_cpu_open(&b->cpu, &(struct ops_options){.n_threads = b->threads, .bf16 = b->type == DTYPE_BF16}, e));
+	TRY(ops_cpu_reserve(b->cpu, &limits, e));
+	b->owned_bytes = ops_cpu_reserve_bytes(b->cpu, &limits);
+	probe_init(&b->probe, b->cpu);
+	TRY(open_student(b, e));
+	if (b->mode == MODE_KD)
+		TRY(open_teacher(b, e));
+	if (b->mode == MODE_MASKED)
+		TRY(open_masks(b, e));
+	for (int i = 0; i < N; i++) {
+		b->tokens[i] = (int32_t)rng_below(4, RNG_TEST, 0, (uint64_t)i, V);
+		b->targets[i] = (int32_t)rng_below(4, RNG_TEST, 1, (uint64_t)i, V);
+		b->pos[i] = i % T;
+		b->start[i] = 0;
+	}
+	rc = 0;
+out:
+	return rc;
+}
+
+/* Seconds of one step, -1 when it failed. */
+static double step(struct bench *b, double *loss_out, struct err *e)
+{
+	struct train_batch batch = {b->tokens, b->targets, b->pos, b->start, NULL};
+	struct step_loss loss = {.kd_weight = b->mode == MODE_KD ? 0.9f : 0, .tau = 1, .step_tokens = N};
+	struct soft_targets soft = {.kind = SOFT_TARGETS_NONE};
+	struct step_sums sums = {0};
+	bool masked = b->mode == MODE_MASKED;
+	double from = clock_now_s();
+	student_begin(&b->student);
+	const struct batch *device = student_upload(&b->student, &batch);
+	if (b->mode == MODE_KD)
+		teacher_targets(&b->teacher, device, NULL, &soft);
+	student_microbatch(&b->student, &loss, &soft, masked ? &b->masks : NULL, masked ? &b->mask_grads : NULL, NULL, &sums);
+	if (student_update(&b->student, 3e-4f, NULL, e) < 0)
+		return -1;
+	*loss_out = sums.ce / (double)sums.tokens;
+	return clock_now_s() - from;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, int n)
+{
+	qsort(v, (size_t)n, sizeof *v, compare);
+	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* Peak resident set since the last reset, in bytes; reset = true starts anew. */
+static double peak_bytes(bool reset)
+{
+	char line[256];
+	double kib = 0;
+	if (reset) {
+		fsio_append("/proc/self/clear_refs", "5", 1, NULL);
+		return 0;
+	}
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "VmHWM: %lf", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib * 1024;
+}
+
+static void print_profile(const struct bench *b, double wall)
+{
+	double rest = wall;
+	for (int i = 0; i < PROBE_ENTRIES; i++) {
+		rest -= b->probe.seconds[i];
+		fprintf(stderr, "  %-20s %8.2f ms %5.1f %%\n", PROBE_NAMES[i], 1e3 * b->probe.seconds[i] / b->steps,
+			100 * b->probe.seconds[i] / wall);
+	}
+	fprintf(stderr, "  %-20s %8.2f ms %5.1f %%\n", "rest", 1e3 * rest / b->steps, 100 * rest / wall);
+}
+
+/* Sorts both arrays. */
+static void print_result(const struct bench *b, double *steps, double *products, double peak, double loss)
+{
+	double step_s = median(steps, b->steps), products_s = median(products, b->steps);
+	const char *type = b->cpu->matmul_bf16 ? "bf16" : "fp32";
+	double n_params = (double)arch_n_params(&b->student.layout.arch), flops = probe_product_flops(&b->probe);
+	printf("{\"bench\": \"step\", \"peer\": \"espalier\", \"mode\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, "
+	       "\"batch\": %d, \"sequence_length\": %d, \"parameters\": %.0f, \"step_ms\": %.2f, \"tokens_per_s\": %.1f, "
+	       "\"products_ms\": %.2f, \"share\": %.4f, \"products_gflops\": %.1f, \"best_step_ms\": %.2f, "
+	       "\"best_products_ms\": %.2f, \"owned_mib\": %.1f, \"peak_mib\": %.1f, "
+	       "\"loss\": %.4f, \"device\": \"%s\"}\n", MODES[b->mode], type, b->cpu->n_threads, B, T, n_params, 1e3 * step_s,
+	       N / step_s, 1e3 * products_s, products_s / step_s, flops / products_s * 1e-9, 1e3 * steps[0], 1e3 * products[0],
+	       (double)b->owned_bytes / 1048576, peak / 1048576, loss, b->cpu->device);
+	fprintf(stderr, "%s %s, %d threads: %.0f tokens/s (step %.1f ms); its %d products alone %.1f ms = %.1f %% of the step "
+		"(%.0f GFLOP/s); best %.1f and %.1f ms; owned %.0f MiB, peak %.0f MiB\n", MODES[b->mode], type, b->cpu->n_threads, N / step_s,
+		1e3 * step_s, b->probe.n_products, 1e3 * products_s, 100 * products_s / step_s, flops / products_s * 1e-9,
+		1e3 * steps[0], 1e3 * products[0], (double)b->owned_bytes / 1048576, peak / 1048576);
+}
+
+static int bench_run(struct bench *b, struct err *e)
+{
+	double steps[MAX_STEPS], products[MAX_STEPS], loss = 0, wall = 0;
+	peak_bytes(true);
+	for (int i = 0; i < WARM_UP; i++) {
+		b->probe.recording = i == WARM_UP - 1;
+		if (step(b, &loss, e) < 0)
+			return -1;
+	}
+	b->probe.recording = false;
+	for (int i = 0; i < PROBE_ENTRIES; i++)
+		b->probe.seconds[i] = 0;
+	for (int i = 0; i < b->steps; i++) { /* in turns, so that both see the same machine */
+		if ((steps[i] = step(b, &loss, e)) < 0)
+			return -1;
+		wall += steps[i];
+		products[i] = probe_replay(&b->probe);
+	}
+	double peak = peak_bytes(false);
+	print_result(b, steps, products, peak, loss);
+	if (b->profile)
+		print_profile(b, wall);
+	return 0;
+}
+
+static int index_of(const char *word, const char *const *words, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!strcmp(word, words[i]))
+			return i;
+	fprintf(stderr, "bench_step: %s is not one of:", word);
+	for (int i = 0; i < n; i++)
+		fprintf(stderr, " %s", words[i]);
+	fprintf(stderr, "\n");
+	exit(2);
+}
+
+static void parse(struct bench *b, int argc, char **argv)
+{
+	static const char *const presets[] = {"15m"}, *const types[] = {"fp32", "bf16"};
+	static const char *const flags[] = {"--dtype", "--mode", "--threads", "--steps", "--chunk-mib", "--profile"};
+	index_of(argc > 1 ? argv[1] : "", presets, 1);
+	for (int i = 2; i < argc; i++) {
+		int flag = index_of(argv[i], flags, 6);
+		if (flag == 5) {
+			b->profile = true;
+			continue;
+		}
+		const char *value = i + 1 < argc ? argv[++i] : "";
+		if (flag == 0)
+			b->type = index_of(value, types, 2) ? DTYPE_BF16 : DTYPE_F32;
+		else if (flag == 1)
+			b->mode = (enum mode)index_of(value, MODES, 3);
+		else if (flag == 2)
+			b->threads = atoi(value);
+		else if (flag == 3)
+			b->steps = atoi(value);
+		else
+			b->chunk_bytes = (size_t)atoi(value) << 20;
+	}
+	if (b->steps < 1 || b->steps > MAX_STEPS)
+		b->steps = 7;
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b;
+	struct err e;
+	parse(&b, argc, argv);
+	if (bench_open(&b, &e) < 0 || bench_run(&b, &e) < 0) {
+		fprintf(stderr, "bench_step: %s\n", e.line);
+		return 1;
+	}
+	student_release(&b.student);
+	teacher_release(&b.teacher);
+	ops_cpu_close(b.cpu);
+	return 0;
+}
