@@ -165,10 +165,10 @@ static int columns_make(struct columns *x, const struct compare_row *row, const 
 static void fill_means(struct compare_cell *cell, const struct compare_row *row, const char *domain)
 {
 	cell->present = true;
+	cell->perplexity = exp(cell->nll.mean);
 	for (int s = 0; s < row->n_seeds; s++) {
 		const struct evaluation *v = scores_of(row->seeds[s], domain);
 		cell->seed_nll[s] = v->nll;
-		cell->perplexity = exp(cell->nll.mean);
 		cell->bits_per_byte += v->bits_per_byte / row->n_seeds;
 		cell->kl += v->kl / row->n_seeds;
 		cell->agreement_top1 += v->agreement_top1 / row->n_seeds;

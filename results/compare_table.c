@@ -86,7 +86,7 @@ static void set_costs(struct table *t, const struct result *r)
 {
 	char text[32];
 	const struct shape *s = &r->shape;
-	table_set(t, 1, "%d×%d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
+	table_set(t, 1, "%d × %d, heads %d/%d, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
 	table_set(t, 2, "%s", table_count((double)r->parameters, text));
 	table_set(t, 3, "%s", table_count(r->flops_per_token, text));
 	table_set(t, 4, "%sB", table_count((double)r->bytes, text));
@@ -103,7 +103,7 @@ static void set_costs(struct table *t, const struct result *r)
 int compare_table_costs(const struct comparison *c, struct table *t, struct err *e)
 {
 	static const char *const header[] = {"student", "shape", "parameters", "FLOP/token", "weights", "tokens/s", "tokens",
-					     "of these in init", "epochs", "training FLOP", "lr"};
+					     "in init", "epochs", "FLOP spent", "lr"};
 	if (start(t, header, 11, 2, e) < 0)
 		return -1;
 	for (int i = 0; i < c->n_rows; i++) {

@@ -44,25 +44,48 @@ void loaded_model_close(struct loaded_model *m)
 	*m = (struct loaded_model){0};
 }
 
-int loaded_model_evaluate(struct loaded_model *m, const struct evaluator_options *o, const struct document_source *source,
-			  struct evaluation *out, void (*progress)(void *user, size_t rows), void *user, struct err *e)
+/* The evaluator, and room for the teacher's forward pass when there is one: dry or real, as the arena is. */
+static int lay_out(struct loaded_model *m, struct loaded_model *teacher, const struct evaluator_options *options, struct arena *arena,
+		   struct evaluator **v, struct activations **act, struct err *e)
+{
+	struct evaluator_options o = *options;
+	o.sequence_length = o.sequence_length ? o.sequence_length : evaluator_sequence_length(&m->hf.layout.arch);
+	o.B = o.B ? o.B : 1;
+	o.T = o.T ? o.T : o.sequence_length > 2048 ? o.sequence_length : 2048;
+	o.teacher_V = teacher ? teacher->hf.layout.arch.shape.V : 0;
+	if (evaluator_init(v, m->ops, &m->hf.layout.arch, &o, arena, e) < 0)
+		return -1;
+	return teacher ? activations_init(act, m->ops, &teacher->hf.layout.arch, o.B, o.T, ACTIVATIONS_INFER, arena, e) : 0;
+}
+
+int loaded_model_evaluate(struct loaded_model *m, struct loaded_model *teacher, const struct evaluator_options *o,
+			  const struct document_source *source, struct evaluation *out, void (*progress)(void *user, size_t rows),
+			  void *user, struct err *e)
 {
 	int rc = -1;
-	const struct arch *arch = &m->hf.layout.arch;
 	struct evaluator *v = NULL;
+	struct activations *act = NULL;
 	void *memory = NULL;
 	struct arena arena = arena_dry();
 	struct evaluated model = {.params = &m->params};
 	*out = (struct evaluation){0};
-	TRY(evaluator_init(&v, m->ops, arch, o, &arena, e));
+	TRY(lay_out(m, teacher, o, &arena, &v, &act, e));
 	evaluator_free(v);
 	v = NULL;
+	activations_free(act);
+	act = NULL;
 	TRY(m->ops->alloc(m->ops, arena.used, &memory, e));
 	arena = (struct arena){.base = memory, .capacity = arena.used};
-	TRY(evaluator_init(&v, m->ops, arch, o, &arena, e));
+	TRY(lay_out(m, teacher, o, &arena, &v, &act, e));
+	if (teacher) {
+		activations_upload_tables(act, m->ops, &teacher->hf.layout.arch);
+		model.teacher = &teacher->params;
+		model.teacher_act = act;
+	}
 	rc = evaluator_run(v, &model, source, out, progress, user, e);
 out:
 	evaluator_free(v);
+	activations_free(act);
 	if (memory)
 		m->ops->release(m->ops, memory);
 	return rc;

@@ -18,7 +18,7 @@ void loaded_model_close(struct loaded_model *); /* a zeroed struct is fine */
 
 /* One evaluation with buffers of its own: prices them, allocates, runs, releases. Arguments as evaluator_run. ops has been
  * reserved for evaluator_limits(&m->hf.layout.arch, o). */
-int loaded_model_evaluate(struct loaded_model *, const struct evaluator_options *, const struct document_source *,
+int loaded_model_evaluate(struct loaded_model *, struct loaded_model *teacher, const struct evaluator_options *, const struct document_source *,
 			  struct evaluation *out, void (*progress)(void *user, size_t rows), void *user, struct err *);
 
 #endif

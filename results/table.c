@@ -83,7 +83,7 @@ static int column_width(const struct table *t, int column)
 
 static void print_cell(FILE *f, const char *text, int columns, bool left)
 {
-	int pad = columns - width(text);
+	int pad = columns > width(text) ? columns - width(text) : 0;
 	if (left)
 		fprintf(f, "%s%*s", text, pad, "");
 	else

@@ -1,0 +1,46 @@
+/* The report over a comparison: report.md, report.html (one file: styles and figures inside), report.json (everything, curves
+ * and stamps too), and the figures as .svg. Test: tests/test_report.c */
+#ifndef RESULTS_REPORT_H
+#define RESULTS_REPORT_H
+
+#include "results/curves.h"
+
+struct report_options {
+	const char *title;        /* of the page: the recipe's name */
+	const char *dir;          /* exists; files of an earlier report there are replaced */
+	const char *const *notes; /* (n_notes) what the run wants said, such as where its data is from */
+	int n_notes;
+	bool plots;               /* false: without figures. Without gnuplot they are left out and the report says so */
+};
+struct report_options report_default(void);
+
+/* Each file is replaced atomically; report.json comes last. */
+int report_write(const struct comparison *, const struct report_options *, struct err *);
+
+/* ---- the parts, for report*.c ---- */
+
+struct figure {
+	char file[64]; /* inside dir */
+	char caption[320];
+};
+enum { REPORT_MAX_FIGURES = 64 };
+struct report {
+	const struct comparison *comparison;
+	const struct report_options *options;
+	struct curves curves;
+	int n_figures;
+	struct figure figures[REPORT_MAX_FIGURES];
+	bool no_gnuplot;
+};
+/* One sentence: who is best, by how much, how surely. */
+void report_verdict(const struct comparison *, char *out, size_t n);
+/* The stamp of the run in one line. */
+void report_stamp(const struct comparison *, char *out, size_t n);
+/* What stands under the tables of scores. */
+extern const char *const report_legend;
+/* The learning rates that were tried; only the header when none were. */
+int report_table_rates(const struct comparison *, struct table *, struct err *);
+int report_write_html(const struct report *, struct err *);
+int report_write_json(const struct report *, struct err *);
+
+#endif
