@@ -7,8 +7,9 @@
  *   pre_tokenizers  Sequence ByteLevel Split Metaspace Digits Whitespace WhitespaceSplit Punctuation
  *   decoders        Sequence ByteLevel Replace ByteFallback Fuse Strip Metaspace
  *   post_processors Sequence ByteLevel TemplateProcessing (single sequence)
- * Anything else is refused by name. Truncation and padding are ignored. Tests: tests/test_tokenizer.c (ids against golden
- * files), tests/test_tokenizer_train.c, tests/test_tokenizer_bad.c, tests/fuzz/fuzz_tokenizer.c */
+ * Anything else is refused by name. Truncation and padding are ignored. Regular expressions run in PCRE2 (data/pattern.h).
+ * Tests: tests/test_tokenizer.c (ids against golden files), tests/test_tokenizer_train.c, tests/test_tokenizer_bad.c,
+ * tests/test_tokenizer_unicode.c, tests/fuzz/fuzz_tokenizer.c. Speed: tests/bench/bench_tokenizer.c */
 #ifndef DATA_TOKENIZER_H
 #define DATA_TOKENIZER_H
 
@@ -38,9 +39,11 @@ int bytes_append(struct bytes *bytes, const char *v, size_t n, struct err *e);
  *   - a Hugging Face directory: tokenizer.json, else vocab.json with merges.txt (GPT-2's pre-tokenizer is then assumed);
  *   - a file of tokenizer.json's format, whatever its name;
  *   - vocab.json or X.vocab.json, with merges.txt or X.merges.txt beside it.
- * tokenizer_config.json in the same directory, if any, names bos_token and eos_token, and add_bos_token / add_eos_token
- * where transformers obeys them. The result is the caller's, to be freed by tokenizer_free.
- * Fails (ERR_USER) on a file that is missing, malformed, or asks for something that is not in the list above. */
+ * tokenizer_config.json beside a tokenizer.json or vocab.json of exactly that name, if any, names bos_token and eos_token.
+ * Its add_bos_token and add_eos_token count for vocab + merges only: in a tokenizer.json the post_processor decides, as in
+ * transformers 5. The result is the caller's, to be freed by tokenizer_free.
+ * Fails (ERR_USER) on a file that is malformed or asks for something that is not in the list above, and on sentencepiece and
+ * WordPiece files with the conversion to do; a file that can't be read fails as in base/fsio.h. */
 int tokenizer_open(struct tokenizer **out, const char *path, struct err *e);
 /* The same from the text of a tokenizer.json, and of a tokenizer_config.json (config_json may be NULL). name stands in errors. */
 int tokenizer_parse(struct tokenizer **out, const char *name, const char *json, size_t n_bytes, const char *config_json,
@@ -49,8 +52,8 @@ void tokenizer_free(struct tokenizer *t);
 
 /* Largest id + 1, added tokens included: a model needs at least so many rows. */
 int32_t tokenizer_vocab_size(const struct tokenizer *t);
-/* The ids of bos_token and eos_token, -1 if there is none. Without tokenizer_config.json: what the template puts in front and
- * behind, else <|endoftext|> for both if it is a special token. */
+/* The ids of bos_token and eos_token, -1 if there is none. Where tokenizer_config.json doesn't say: what the template puts in
+ * front and behind, else the special tokens <s> and </s>, else <|endoftext|> for both. */
 int32_t tokenizer_bos(const struct tokenizer *t);
 int32_t tokenizer_eos(const struct tokenizer *t);
 /* Does tokenizer_encode_document begin with bos, end with eos? */
@@ -58,16 +61,16 @@ bool tokenizer_adds_bos(const struct tokenizer *t);
 bool tokenizer_adds_eos(const struct tokenizer *t);
 /* The id of a whole token as it stands in the vocabulary ("Ġthe", "<s>"), -1 if there is none. */
 int32_t tokenizer_id(const struct tokenizer *t, const char *token);
-/* A hash of everything that decides ids: equal hashes, equal ids. Stable across machines and across runs. */
+/* A hash of the tokenizer.json's bytes, bos and eos: equal hashes, equal ids. Stable across machines and across runs. */
 uint64_t tokenizer_hash(const struct tokenizer *t);
 
 /* Appends the ids of text[0..n_bytes) to out; nothing is added in front or behind (add_special_tokens=False), but added and
  * special tokens that stand in the text are recognised. Fails (ERR_USER) on invalid UTF-8, with the byte offset; out is
- * then as before. t keeps a cache: use one tokenizer per thread. Deterministic. */
+ * as before after any failure. t keeps a cache: use one tokenizer per thread. Deterministic. */
 int tokenizer_encode(struct tokenizer *t, const char *text, size_t n_bytes, struct ids *out, struct err *e);
 /* The same with what the tokenizer adds around a text (add_special_tokens=True). */
 int tokenizer_encode_document(struct tokenizer *t, const char *text, size_t n_bytes, struct ids *out, struct err *e);
-/* Appends the text of ids(n) to out; bytes that are no UTF-8 become U+FFFD as in `tokenizers`. skip_special leaves out
+/* Appends the text of ids(n) to out, valid UTF-8; bytes that are none become U+FFFD as in `tokenizers`. skip_special leaves out
  * special tokens. Fails (ERR_USER) on an id outside [0, vocabulary size); an unused id inside gives nothing. */
 int tokenizer_decode(const struct tokenizer *t, const int32_t *ids, size_t n, bool skip_special, struct bytes *out, struct err *e);
 
