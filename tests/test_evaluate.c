@@ -103,7 +103,7 @@ static void run_tiny(struct loaded_model *m, const struct corpus *c, size_t firs
 	struct err e;
 	struct array_documents a = documents_of(c, first, count);
 	struct document_source source = array_documents_open(&a);
-	assert_ok(loaded_model_evaluate(m, &o, &source, out, NULL, NULL, &e), &e);
+	assert_ok(loaded_model_evaluate(m, NULL, &o, &source, out, NULL, NULL, &e), &e);
 }
 
 static void check_same_scores(const struct evaluation *a, const struct evaluation *b)
@@ -286,7 +286,7 @@ static int fail_if(struct loaded_model *m, const int32_t *ids, size_t n, struct 
 	struct array_documents a = {.ids = ids, .offsets = offsets, .n_bytes = n_bytes, .n = 1};
 	struct document_source source = array_documents_open(&a);
 	struct evaluation out;
-	int rc = loaded_model_evaluate(m, &o, &source, &out, NULL, NULL, e);
+	int rc = loaded_model_evaluate(m, NULL, &o, &source, &out, NULL, NULL, e);
 	evaluation_release(&out);
 	return rc;
 }
@@ -355,7 +355,7 @@ static void evaluate_golden(struct loaded_model *m, struct tokenizer *t, const c
 	struct err e;
 	struct head_of head = {.all = text_documents_open(&d, t, &text, 1), .left = GOLDEN_DOCUMENTS};
 	struct document_source source = {&head, head_next};
-	assert_ok(loaded_model_evaluate(m, &(struct evaluator_options){.sequence_length = length}, &source, out, NULL, NULL, &e), &e);
+	assert_ok(loaded_model_evaluate(m, NULL, &(struct evaluator_options){.sequence_length = length}, &source, out, NULL, NULL, &e), &e);
 	text_documents_close(&d);
 }
 
@@ -452,12 +452,12 @@ static void shards_equal_text(void **state)
 	struct shard twice[2] = {shard, shard};
 	struct evaluator_options o = {0};
 	struct document_source source = text_documents_open(&td, t, paths, 1);
-	assert_ok(loaded_model_evaluate(&m, &o, &source, &from_text, NULL, NULL, &e), &e);
+	assert_ok(loaded_model_evaluate(&m, NULL, &o, &source, &from_text, NULL, NULL, &e), &e);
 	source = shard_documents_open(&sd, twice, 2, 0, SIZE_MAX, documents_bos(t));
-	assert_ok(loaded_model_evaluate(&m, &o, &source, &from_shards, NULL, NULL, &e), &e);
+	assert_ok(loaded_model_evaluate(&m, NULL, &o, &source, &from_shards, NULL, NULL, &e), &e);
 	shard_documents_close(&sd);
 	source = shard_documents_open(&sd, twice, 2, 2, 3, documents_bos(t));
-	assert_ok(loaded_model_evaluate(&m, &o, &source, &part, NULL, NULL, &e), &e);
+	assert_ok(loaded_model_evaluate(&m, NULL, &o, &source, &part, NULL, NULL, &e), &e);
 	shard_documents_close(&sd);
 	text_documents_close(&td);
 	assert_int_equal(from_text.n_documents, 3);

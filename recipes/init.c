@@ -1,0 +1,347 @@
+#include "recipes/init.h"
+
+#include "base/fsio.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "prune/cut.h"
+#include "recipes/stage.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- shapes ---- */
+
+static int fresh_arch(const struct run *run, const struct random_spec *r, struct arch *out, struct err *e)
+{
+	const struct shape_spec *s = r->target;
+	int64_t head_dim = r->head_dim ? r->head_dim : s->heads ? s->hidden / s->heads : 0;
+	int64_t positions = r->max_positions ? r->max_positions : run->spec->data->sequence_length;
+	if (!s->layers || !s->hidden || !s->heads || !s->intermediate)
+		return yaml_caret(e, s->at, "a teacher made from nothing needs layers, hidden, heads and intermediate");
+	json_t *config = json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:b,s:s,s:s}", "model_type", r->family, "hidden_size",
+				   (json_int_t)s->hidden, "intermediate_size", (json_int_t)s->intermediate, "num_hidden_layers",
+				   (json_int_t)s->layers, "num_attention_heads", (json_int_t)s->heads, "num_key_value_heads",
+				   (json_int_t)(s->kv_heads ? s->kv_heads : s->heads), "head_dim", (json_int_t)head_dim, "vocab_size",
+				   (json_int_t)tokenizer_vocab_size(run->corpus.tokenizer), "max_position_embeddings", (json_int_t)positions,
+				   "rms_norm_eps", 1e-5, "rope_theta", r->rope_theta, "tie_word_embeddings", (int)r->tied, "hidden_act", "silu",
+				   "torch_dtype", "float32");
+	int rc = arch_from_config(out, config, "teacher.init.random", e);
+	json_decref(config);
+	return rc;
+}
+
+static int layers_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
+{
+	const struct arch *t = &run->teacher.layout.arch;
+	int kept[1000];
+	struct kept k;
+	for (int i = 0; i < spec->layers.n && i < 1000; i++)
+		kept[i] = (int)spec->layers.v[i];
+	if (spec->layers.n > 1000)
+		return err_user(e, "layers: more than 1000");
+	if (kept_from_layers(&k, t, kept, spec->layers.n, e) < 0)
+		return -1;
+	kept_release(&k);
+	*out = *t;
+	out->shape.L = spec->layers.n;
+	return 0;
+}
+
+int init_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
+{
+	if (spec->model) {
+		struct hf_model hf;
+		if (hf_open(&hf, spec->model, e) < 0)
+			return -1;
+		*out = hf.layout.arch;
+		hf_close(&hf);
+		return 0;
+	}
+	if (!run->teacher_dir)
+		return fresh_arch(run, spec->random, out, e);
+	if (spec->layers.n)
+		return layers_arch(run, spec, out, e);
+	const struct shape_spec *own = spec->masks ? spec->masks->target : spec->random->target;
+	struct target target = recipe_target(own, run->spec->target);
+	struct err why;
+	if (target_arch(out, &run->teacher.layout.arch, &target, &why) < 0)
+		return yaml_caret(e, own ? own->at : run->spec->target->at, "%s", why.line);
+	return 0;
+}
+
+/* ---- cut ---- */
+
+static int save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
+		    const float *source, struct err *e)
+{
+	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = run->teacher.config};
+	struct param_layout layout = {0};
+	float *flat = NULL;
+	int rc = -1;
+	TRY(param_layout_init(&layout, &start->arch, e));
+	flat = malloc(layout.n_elems * sizeof *flat);
+	if (!flat) {
+		err_run(e, "out of memory: %zu bytes for the cut model", layout.n_elems * sizeof *flat);
+		goto out;
+	}
+	prune_cut(&run->teacher.layout, source, &layout, flat, kept, z);
+	TRY(fsio_remove_tree(dir, e));
+	TRY(hf_save(dir, &layout, flat, &o, e));
+	rc = 0;
+out:
+	free(flat);
+	param_layout_release(&layout);
+	return rc;
+}
+
+static int cut_layers(struct init *in, const struct run *run, const struct init_spec *spec, const char *model, struct err *e)
+{
+	const struct param_layout *layout = &run->teacher.layout;
+	float *source = malloc(layout->n_elems * sizeof *source);
+	int layers[1000], rc = -1;
+	struct kept kept = {0};
+	if (!source)
+		return err_run(e, "out of memory: %zu bytes for the teacher's weights", layout->n_elems * sizeof *source);
+	for (int i = 0; i < spec->layers.n; i++)
+		layers[i] = (int)spec->layers.v[i];
+	TRY(kept_from_layers(&kept, &layout->arch, layers, spec->layers.n, e));
+	hf_read_f32(&run->teacher, source);
+	TRY(save_cut(run, &in->start, &kept, NULL, model, source, e));
+	TRY(stage_finish(in->dir, e));
+	rc = 0;
+out:
+	kept_release(&kept);
+	free(source);
+	return rc;
+}
+
+/* ---- the mask phase ---- */
+
+static void warn(struct init *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void warn(struct init *in, const char *fmt, ...)
+{
+	va_list ap;
+	if (in->n_warnings == (int)(sizeof in->warnings / sizeof *in->warnings))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(in->warnings[in->n_warnings], sizeof in->warnings[0], fmt, ap);
+	va_end(ap);
+	log_warn("%s", in->warnings[in->n_warnings++]);
+}
+
+static void warn_of_deviation(struct init *in)
+{
+	for (int k = 0; k < MASK_STRUCTURES; k++) {
+		double target = in->report.final_target[k], off = in->report.expected[k] / target - 1;
+		if (target > 0 && fabs(off) > MASK_TOLERANCE)
+			warn(in, "masks: the expected size of %s is %.2f before the cut, %.1f %% off its target %.0f", mask_structure_name((enum mask_structure)k),
+			     in->report.expected[k], 100 * off, target);
+	}
+}
+
+static json_t *report_json(const struct init *in)
+{
+	json_t *structures = json_object(), *warnings = json_array();
+	const struct mask_report *r = &in->report;
+	for (int k = 0; k < MASK_STRUCTURES; k++)
+		if (r->final_target[k] > 0)
+			json_object_set_new(structures, mask_structure_name((enum mask_structure)k),
+					    json_pack("{s:i,s:i,s:f,s:f}", "units", r->units[k], "target", r->final_target[k], "expected",
+						      r->expected[k], "saturated", r->saturated[k]));
+	for (int i = 0; i < in->n_warnings; i++)
+		json_array_append_new(warnings, json_string(in->warnings[i]));
+	return json_pack("{s:s,s:f,s:f,s:o,s:o}", "cut", in->soft ? "soft" : "hard", "soft_nll", in->soft_nll, "hard_nll", in->hard_nll,
+			 "structures", structures, "warnings", warnings);
+}
+
+static int read_report(struct init *in, struct err *e)
+{
+	char *path = path_format("%s/masks.json", in->dir);
+	json_t *o = NULL, *structures;
+	const char *cut;
+	int rc = -1;
+	TRY(json_read_file(path, &o, e));
+	TRY(json_get_string(o, path, "cut", "soft", &cut, e));
+	in->soft = !strcmp(cut, "soft");
+	TRY(json_get_double(o, path, "soft_nll", 0, 0, 1e9, &in->soft_nll, e));
+	TRY(json_get_double(o, path, "hard_nll", 0, 0, 1e9, &in->hard_nll, e));
+	structures = json_object_get(o, "structures");
+	for (int k = 0; k < MASK_STRUCTURES; k++) {
+		const json_t *s = json_object_get(structures, mask_structure_name((enum mask_structure)k));
+		in->report.final_target[k] = s ? (int)json_integer_value(json_object_get(s, "target")) : -1;
+		in->report.units[k] = s ? (int)json_integer_value(json_object_get(s, "units")) : 0;
+		in->report.expected[k] = s ? json_number_value(json_object_get(s, "expected")) : 0;
+	}
+	const json_t *warnings = json_object_get(o, "warnings");
+	for (size_t i = 0; i < json_array_size(warnings) && i < 4; i++)
+		snprintf(in->warnings[in->n_warnings++], sizeof in->warnings[0], "%s", json_string_value(json_array_get(warnings, i)));
+	rc = 0;
+out:
+	json_decref(o);
+	free(path);
+	return rc;
+}
+
+/* Both cuts are measured under masks on held-out text; the better one, or the one that was asked for, is made. */
+static int choose_and_cut(struct init *in, const struct run *run, const struct masks_spec *spec, struct session *session,
+			  struct mask_learner *learner, const char *model, struct err *e)
+{
+	struct host_masks z = {0};
+	struct kept kept = {0};
+	void *block = NULL;
+	size_t n = session->student.layout.n_elems;
+	float *source = malloc(n * sizeof *source);
+	char *masks_path = path_format("%s/masks.safetensors", in->dir), *json_path = path_format("%s/masks.json", in->dir);
+	json_t *report = NULL;
+	int rc = -1;
+	if (!source) {
+		err_run(e, "out of memory: %zu bytes for the masked weights", n * sizeof *source);
+		goto out;
+	}
+	TRY(host_masks_alloc(&z, &block, learner, e));
+	mask_learner_final(learner, false, &z);
+	TRY(loop_heldout(run, session, &z, &in->hard_nll, e));
+	mask_learner_final(learner, true, &z);
+	TRY(loop_heldout(run, session, &z, &in->soft_nll, e));
+	in->soft = spec->cut == CUT_SOFT || (spec->cut == CUT_BEST && in->soft_nll < in->hard_nll);
+	mask_learner_final(learner, in->soft, &z);
+	log_line("masks: held-out loss of the soft cut %.4f, of the hard cut %.4f: the %s one is made", in->soft_nll, in->hard_nll,
+		 in->soft ? "soft" : "hard");
+	TRY(kept_from_masks(&kept, &session->student.layout.arch, &in->start.arch, &z, e));
+	TRY(masks_save(masks_path, &session->student.layout.arch, &z, e));
+	student_weights(&session->student, source);
+	TRY(save_cut(run, &in->start, &kept, &z, model, source, e));
+	warn_of_deviation(in);
+	report = report_json(in);
+	TRY(json_write_file(json_path, report, e));
+	rc = 0;
+out:
+	json_decref(report);
+	kept_release(&kept);
+	free(block);
+	free(source);
+	free(masks_path);
+	free(json_path);
+	return rc;
+}
+
+static struct schedule masks_schedule(const struct masks_spec *m)
+{
+	int steps = (int)(m->tokens / m->batch_tokens);
+	return (struct schedule){.kind = (enum schedule_kind)m->schedule, .peak = (float)m->lr, .final_fraction = (float)m->final_lr,
+				 .total_steps = steps, .warmup_steps = (int)lround(m->warmup * steps), .decay_steps = (int)lround(0.2 * steps)};
+}
+
+static int learn_masks(struct init *in, const struct run *run, const struct masks_spec *spec, uint64_t seed, const char *model, struct err *e)
+{
+	const struct arch *source = &run->teacher.layout.arch;
+	struct session_options o = phase_session(run, NULL, spec, source);
+	struct session session = {0};
+	struct schedule schedule = masks_schedule(spec);
+	struct mask_options options = mask_default(schedule.total_steps);
+	struct mask_learner *learner = NULL;
+	struct start from = {.arch = *source, .dir = run->teacher_dir};
+	char *checkpoint = path_format("%s/checkpoint.safetensors", in->dir);
+	int rc = -1;
+	if (schedule.total_steps < MASK_FEW_STEPS)
+		warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
+		     MASK_FEW_STEPS);
+	options.seed = seed;
+	options.warmup_fraction = (float)spec->mask_warmup;
+	TRY(mask_learner_open(&learner, source, &in->start.arch, &options, e));
+	TRY(phase_micro_batch(run, in->dir, &o, spec->batch_tokens, e));
+	TRY(session_open(&session, &o, e));
+	TRY(phase_load(&session.student, &from, seed, e));
+	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .distill = spec->distill,
+			    .schedule = schedule, .seed = seed, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
+			    .checkpoint_every = spec->checkpoint_every};
+	TRY(loop_run(&loop, e));
+	in->report = loop.report;
+	TRY(choose_and_cut(in, run, spec, &session, learner, model, e));
+	TRY(stage_finish(in->dir, e));
+	unlink(checkpoint);
+	rc = 0;
+out:
+	session_close(&session);
+	mask_learner_close(learner);
+	free(checkpoint);
+	return rc;
+}
+
+/* ---- stage ---- */
+
+static json_t *init_inputs(const struct init *in, const struct run *run, const struct init_spec *spec, uint64_t seed, struct err *e)
+{
+	struct batches *b = NULL;
+	const struct shape *s = &in->start.arch.shape;
+	uint64_t data = 0;
+	if (spec->masks) {
+		if (corpus_batches(&run->corpus, seed, &b, e) < 0)
+			return NULL;
+		data = batches_hash(b);
+		batches_close(b);
+	}
+	return json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
+			 stage_hash_json(run->teacher_hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
+			 run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
+}
+
+static int run_stage(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
+{
+	char *model = path_format("%s/model", dir);
+	json_t *inputs = init_inputs(in, run, spec, seed, e);
+	bool done;
+	int rc = -1;
+	in->dir = strdup(dir);
+	if (!inputs || !in->dir)
+		goto out;
+	TRY(stage_begin(dir, inputs, &done, e));
+	if (!done)
+		TRY(spec->masks ? learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
+	else if (spec->masks)
+		TRY(read_report(in, e));
+	in->start.dir = model;
+	model = NULL;
+	rc = 0;
+out:
+	free(model);
+	return rc;
+}
+
+int init_open(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
+{
+	int rc = -1;
+	memset(in, 0, sizeof *in);
+	TRY(init_arch(run, spec, &in->start.arch, e));
+	if (spec->masks || spec->layers.n)
+		TRY(run_stage(in, run, spec, dir, seed, e));
+	if (spec->model)
+		in->start.dir = strdup(spec->model);
+	if (spec->masks) {
+		int64_t steps = spec->masks->tokens / spec->masks->batch_tokens;
+		in->start.spent_tokens = steps * spec->masks->batch_tokens;
+		in->start.spent_flops = phase_flops(run, &run->teacher.layout.arch, spec->masks->distill != NULL, in->start.spent_tokens);
+	}
+	if (in->start.dir) {
+		TRY(hf_open(&in->model, in->start.dir, e));
+		in->start.hash = hf_hash(&in->model);
+		in->start.config = in->model.config;
+	} else if (run->teacher_dir)
+		in->start.config = run->teacher.config;
+	rc = 0;
+out:
+	if (rc < 0)
+		init_close(in);
+	return rc;
+}
+
+void init_close(struct init *in)
+{
+	hf_close(&in->model);
+	free((char *)(uintptr_t)in->start.dir);
+	free(in->dir);
+	memset(in, 0, sizeof *in);
+}

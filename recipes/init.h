@@ -1,0 +1,24 @@
+/* A student's first weights: learned masks and the cut, kept layers, fresh weights, or somebody's model. Each becomes a
+ * start; masks and layers leave a Hugging Face directory behind. Test: tests/test_run.sh through the program. */
+#ifndef RECIPES_INIT_H
+#define RECIPES_INIT_H
+
+#include "recipes/phase.h"
+
+struct init {
+	struct start start;
+	char *dir;         /* of the stage; NULL: nothing was run */
+	struct hf_model model; /* open while the start is in use, when it has a directory */
+	struct mask_report report; /* masks: before the cut */
+	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
+	bool soft;         /* masks: which was taken */
+	char warnings[4][200];
+	int n_warnings;
+};
+/* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */
+int init_arch(const struct run *, const struct init_spec *, struct arch *out, struct err *);
+/* dir: where its stage may live (made when needed). */
+int init_open(struct init *, const struct run *, const struct init_spec *, const char *dir, uint64_t seed, struct err *);
+void init_close(struct init *); /* a zeroed struct is fine */
+
+#endif

@@ -1,0 +1,398 @@
+#include "recipes/loop.h"
+
+#include "base/clock.h"
+#include "base/fsio.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "recipes/metrics.h"
+#include "recipes/stage.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct state { /* what one call of loop_run owns */
+	struct batches *batches;
+	struct metrics metrics;
+	char *checkpoint;
+	int32_t *tokens, *targets, *pos, *start;
+	uint8_t *flags;
+	struct host_masks z, dz;
+	void *z_block, *dz_block;
+	float *mask_state;
+	size_t n_mask_state;
+	double earlier_s, begin_s;
+};
+
+/* ---- held-out loss ---- */
+
+static void upload_masks(struct session *s, const struct host_masks *z, struct masks *out)
+{
+	const struct shape *sh = &s->options.arch->shape;
+	struct ops *ops = s->options.ops;
+	size_t L = (size_t)sh->L;
+	*out = s->masks;
+	const float *host[] = {z->hidden, z->layers, z->heads, z->ffn};
+	const float **device[] = {&out->hidden, &out->attn, &out->heads, &out->ffn};
+	size_t n[] = {(size_t)sh->C, L, L * (size_t)sh->NH, L * (size_t)sh->F};
+	for (int i = 0; i < 4; i++)
+		if (host[i])
+			ops->upload(ops, (float *)(uintptr_t)*device[i], host[i], n[i] * sizeof(float));
+		else
+			*device[i] = NULL;
+	out->ffn_block = out->attn;
+}
+
+int loop_heldout(const struct run *run, struct session *s, const struct host_masks *z, double *nll, struct err *e)
+{
+	struct params params = session_fp32(s);
+	struct masks masks;
+	struct evaluated model = {.params = &params};
+	double sum = 0;
+	if (z) {
+		upload_masks(s, z, &masks);
+		model.masks = &masks;
+	}
+	for (int i = 0; i < run->corpus.n_domains; i++) {
+		const struct corpus_domain *d = &run->corpus.domains[i];
+		struct shard_documents docs = {0};
+		struct document_source source = shard_documents_open(&docs, d->train, d->n_train, 0, d->heldout_documents,
+								     documents_bos(run->corpus.tokenizer));
+		struct evaluation found = {0};
+		int rc = evaluator_run(s->evaluator, &model, &source, &found, NULL, NULL, e);
+		sum += found.nll;
+		evaluation_release(&found);
+		shard_documents_close(&docs);
+		if (rc < 0)
+			return err_prefix(e, "held-out documents of domain '%s'", d->name);
+	}
+	*nll = sum / run->corpus.n_domains;
+	return 0;
+}
+
+/* ---- metrics ---- */
+
+static int open_metrics(const struct loop *l, struct state *s, uint64_t n_bytes, struct err *e)
+{
+	static const char *const common[] = {"step", "tokens", "lr", "loss", "ce", "ce_text", "kl", "grad_norm", "agree", "heldout_nll", "tokens_per_s"};
+	static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
+	static char names[MASK_STRUCTURES * 6][40];
+	const char *columns[METRICS_MAX_COLUMNS];
+	int n = 0;
+	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
+		columns[n++] = common[i];
+	if (l->masks)
+		columns[n++] = "unmasked_nll";
+	for (int k = 0; l->masks && k < MASK_STRUCTURES; k++)
+		for (int f = 0; f < 6 && mask_learner_prunes(l->masks, (enum mask_structure)k); f++) {
+			snprintf(names[k * 6 + f], sizeof names[0], "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
+			columns[n++] = names[k * 6 + f];
+		}
+	bool jsonl = l->run->spec->report->metrics == METRICS_JSONL;
+	char *path = path_format("%s/metrics.%s", l->dir, jsonl ? "jsonl" : "csv");
+	int rc = metrics_open(&s->metrics, path, jsonl, columns, n, n_bytes, e);
+	free(path);
+	return rc;
+}
+
+static void set_mask_metrics(const struct loop *l, struct metrics *m)
+{
+	const struct mask_report *r = &l->report;
+	for (int k = 0; k < MASK_STRUCTURES; k++) {
+		double values[] = {r->target[k], r->expected[k], r->final_target[k], r->lambda1[k], r->lambda2[k], r->saturated[k]};
+		static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
+		for (int f = 0; f < 6 && mask_learner_prunes(l->masks, (enum mask_structure)k); f++) {
+			char name[40];
+			snprintf(name, sizeof name, "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
+			metrics_set(m, name, values[f]);
+		}
+	}
+}
+
+/* ---- checkpoints ---- */
+
+static json_t *position(const struct state *s)
+{
+	uint64_t state[64];
+	int n = batches_n_state(s->batches);
+	BUG_ON(n > 64);
+	batches_get_state(s->batches, state);
+	json_t *list = json_array();
+	for (int i = 0; i < n; i++)
+		json_array_append_new(list, json_integer((json_int_t)state[i]));
+	return json_pack("{s:o,s:I,s:f}", "batches", list, "metrics_bytes", (json_int_t)s->metrics.n_bytes, "seconds",
+			 s->earlier_s + clock_now_s() - s->begin_s);
+}
+
+static int save(const struct loop *l, const struct state *s, struct err *e)
+{
+	struct checkpoint_array extra = {"masks", s->mask_state, s->n_mask_state * sizeof(float)};
+	json_t *where = position(s);
+	char *text = json_dumps(where, JSON_COMPACT);
+	if (l->masks)
+		mask_learner_get_state(l->masks, s->mask_state);
+	int rc = checkpoint_save(s->checkpoint, &l->session->student, text, &extra, l->masks ? 1 : 0, e);
+	free(text);
+	json_decref(where);
+	return rc;
+}
+
+static int restore(struct loop *l, struct state *s, struct err *e)
+{
+	struct checkpoint_array extra = {"masks", s->mask_state, s->n_mask_state * sizeof(float)};
+	uint64_t state[64];
+	char *text = NULL;
+	json_t *where = NULL;
+	int64_t metrics_bytes;
+	int rc = -1;
+	TRY(checkpoint_load(s->checkpoint, &l->session->student, &text, &extra, l->masks ? 1 : 0, e));
+	TRY(json_parse(text, strlen(text), s->checkpoint, &where, e));
+	if (l->masks)
+		mask_learner_set_state(l->masks, s->mask_state);
+	json_t *list = json_object_get(where, "batches");
+	if ((int)json_array_size(list) != batches_n_state(s->batches)) {
+		err_run(e, "%s: holds the positions of %zu domains, expected %d", s->checkpoint, json_array_size(list), batches_n_state(s->batches));
+		goto out;
+	}
+	for (size_t i = 0; i < json_array_size(list); i++)
+		state[i] = (uint64_t)json_integer_value(json_array_get(list, i));
+	TRY(batches_set_state(s->batches, state, e));
+	TRY(json_get_int64(where, s->checkpoint, "metrics_bytes", 0, 1, INT64_MAX, &metrics_bytes, e));
+	TRY(json_get_double(where, s->checkpoint, "seconds", 0, 0, 1e12, &s->earlier_s, e));
+	TRY(open_metrics(l, s, (uint64_t)metrics_bytes, e));
+	log_line("%s goes on at step %d of %d", l->label, l->session->student.step, l->schedule.total_steps);
+	rc = 0;
+out:
+	free(text);
+	json_decref(where);
+	return rc;
+}
+
+/* ---- one step ---- */
+
+static void sample_masks(struct loop *l, struct state *s, int micro, struct masks *masks, struct mask_grads *grads)
+{
+	const struct shape *sh = &l->session->options.arch->shape;
+	struct ops *ops = l->session->options.ops;
+	size_t L = (size_t)sh->L;
+	mask_learner_sample(l->masks, l->session->student.step, micro, &s->z);
+	upload_masks(l->session, &s->z, masks);
+	*grads = l->session->mask_grads;
+	const float *z[] = {masks->hidden, masks->attn, masks->heads, masks->ffn};
+	float **dz[] = {&grads->hidden, &grads->attn, &grads->heads, &grads->ffn};
+	size_t n[] = {(size_t)sh->C, L, L * (size_t)sh->NH, L * (size_t)sh->F};
+	for (int i = 0; i < 4; i++)
+		if (z[i])
+			ops->zero(ops, *dz[i], n[i] * sizeof(float));
+		else
+			*dz[i] = NULL;
+	grads->ffn_block = grads->attn;
+}
+
+static void return_mask_grads(struct loop *l, struct state *s, const struct mask_grads *grads)
+{
+	const struct shape *sh = &l->session->options.arch->shape;
+	struct ops *ops = l->session->options.ops;
+	size_t L = (size_t)sh->L;
+	const float *device[] = {grads->hidden, grads->attn, grads->heads, grads->ffn};
+	float *host[] = {s->dz.hidden, s->dz.layers, s->dz.heads, s->dz.ffn};
+	size_t n[] = {(size_t)sh->C, L, L * (size_t)sh->NH, L * (size_t)sh->F};
+	for (int i = 0; i < 4; i++)
+		if (device[i])
+			ops->download(ops, host[i], device[i], n[i] * sizeof(float));
+	mask_learner_backward(l->masks, &s->dz);
+}
+
+static void microbatch(struct loop *l, struct state *s, int micro, const struct step_loss *loss, struct step_sums *sums)
+{
+	struct session *se = l->session;
+	struct train_batch batch = {s->tokens, s->targets, s->pos, s->start, s->flags};
+	struct soft_targets soft = {0};
+	struct masks masks;
+	struct mask_grads grads;
+	batches_next(s->batches, se->options.student.B, s->tokens, s->targets, s->pos, s->start, s->flags);
+	const struct batch *device = student_upload(&se->student, &batch);
+	if (l->distill)
+		teacher_targets(&se->teacher, device, NULL, &soft);
+	if (l->masks)
+		sample_masks(l, s, micro, &masks, &grads);
+	student_microbatch(&se->student, loss, l->distill ? &soft : NULL, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
+	if (l->masks)
+		return_mask_grads(l, s, &grads);
+}
+
+static double mean(double sum, size_t n)
+{
+	return n ? sum / (double)n : NAN;
+}
+
+static int one_step(struct loop *l, struct state *s, double *loss_out, struct err *e)
+{
+	struct student *student = &l->session->student;
+	int step = student->step;
+	struct step_loss loss = {.kd_weight = l->distill ? (float)l->distill->weight : 0, .tau = l->distill ? (float)l->distill->temperature : 1,
+				 .kd_skip_separators = l->distill && l->distill->skip_separators, .step_tokens = (size_t)l->batch_tokens};
+	struct step_sums sums = {0};
+	float lr = schedule_lr(&l->schedule, step), norm = 0;
+	int n_micro = (int)(l->batch_tokens / ((int64_t)student->options.B * student->options.T));
+	student_begin(student);
+	for (int micro = 0; micro < n_micro; micro++)
+		microbatch(l, s, micro, &loss, &sums);
+	TRY(student_update(student, lr, &norm, e));
+	if (l->masks)
+		mask_learner_update(l->masks, step, &l->report);
+	double w = loss.kd_weight, n = (double)sums.tokens, kd = (double)sums.kd_tokens;
+	/* rows left out of the KL count with CE alone, as the gradient has it */
+	double ce = mean(sums.ce, sums.tokens), kl = mean(sums.kl, sums.kd_tokens);
+	*loss_out = sums.kd_tokens ? ce * (1 - w * kd / n) + w * sums.kl / n : ce;
+	struct metrics *m = &s->metrics;
+	metrics_set(m, "step", step + 1);
+	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);
+	metrics_set(m, "lr", (double)lr);
+	metrics_set(m, "loss", *loss_out);
+	metrics_set(m, "ce", ce);
+	metrics_set(m, "ce_text", mean(sums.ce_text, sums.text_tokens));
+	metrics_set(m, "kl", kl);
+	metrics_set(m, "grad_norm", (double)norm);
+	metrics_set(m, "agree", mean((double)sums.agree, sums.kd_tokens));
+	if (l->masks)
+		set_mask_metrics(l, m);
+	return 0;
+out:
+	return -1;
+}
+
+/* ---- the loop ---- */
+
+static int evaluate(struct loop *l, struct state *s, struct err *e)
+{
+	int rc = -1;
+	TRY(loop_heldout(l->run, l->session, NULL, &l->heldout_nll, e));
+	if (!l->masks) {
+		metrics_set(&s->metrics, "heldout_nll", l->heldout_nll);
+		return 0;
+	}
+	metrics_set(&s->metrics, "unmasked_nll", l->heldout_nll);
+	mask_learner_final(l->masks, false, &s->z);
+	TRY(loop_heldout(l->run, l->session, &s->z, &l->masked_nll, e));
+	metrics_set(&s->metrics, "heldout_nll", l->masked_nll);
+	rc = 0;
+out:
+	return rc;
+}
+
+static void skip(struct loop *l, struct state *s)
+{
+	int B = l->session->options.student.B, T = l->session->options.student.T;
+	for (int64_t left = l->skip_tokens / T; left > 0; left -= B)
+		batches_next(s->batches, left < B ? (int)left : B, s->tokens, s->targets, s->pos, s->start, s->flags);
+}
+
+static int begin(struct loop *l, struct state *s, struct err *e)
+{
+	size_t N = (size_t)l->session->options.student.B * (size_t)l->session->options.student.T;
+	int rc = -1;
+	s->begin_s = clock_now_s();
+	s->checkpoint = path_format("%s/checkpoint.safetensors", l->dir);
+	TRY(corpus_batches(&l->run->corpus, l->seed, &s->batches, e));
+	int32_t *rows = malloc(4 * N * sizeof *rows);
+	s->tokens = rows;
+	s->flags = malloc(N);
+	if (!rows || !s->flags) {
+		err_run(e, "out of memory");
+		goto out;
+	}
+	s->targets = rows + N;
+	s->pos = rows + 2 * N;
+	s->start = rows + 3 * N;
+	if (l->masks) {
+		TRY(host_masks_alloc(&s->z, &s->z_block, l->masks, e));
+		TRY(host_masks_alloc(&s->dz, &s->dz_block, l->masks, e));
+		s->n_mask_state = mask_learner_n_state(l->masks);
+		s->mask_state = calloc(s->n_mask_state, sizeof(float));
+		BUG_ON(!s->mask_state);
+	}
+	if (fsio_exists(s->checkpoint)) {
+		TRY(restore(l, s, e));
+	} else {
+		skip(l, s);
+		TRY(open_metrics(l, s, 0, e));
+	}
+	rc = 0;
+out:
+	return rc;
+}
+
+static int every(int64_t tokens, const struct loop *l)
+{
+	int steps = tokens ? (int)((tokens + l->batch_tokens - 1) / l->batch_tokens) : l->schedule.total_steps / 20;
+	return steps < 1 ? 1 : steps;
+}
+
+static int steps_loop(struct loop *l, struct state *s, struct err *e)
+{
+	int n = l->schedule.total_steps, eval_steps = every(l->eval_every, l), save_steps = every(l->checkpoint_every, l);
+	struct student *student = &l->session->student;
+	struct progress bar;
+	char note[64] = "";
+	int rc = -1;
+	progress_init(&bar, l->label, "tokens", (uint64_t)student->step * (uint64_t)l->batch_tokens, (uint64_t)n * (uint64_t)l->batch_tokens);
+	while (student->step < n) {
+		double loss, t = clock_now_s();
+		TRY(one_step(l, s, &loss, e));
+		metrics_set(&s->metrics, "tokens_per_s", (double)l->batch_tokens / (clock_now_s() - t));
+		bool last = student->step == n;
+		if (last || student->step % eval_steps == 0)
+			TRY(evaluate(l, s, e));
+		TRY(metrics_row(&s->metrics, e));
+		bool stop = run_interrupted() && !last;
+		if (last || stop || student->step % save_steps == 0)
+			TRY(save(l, s, e));
+		snprintf(note, sizeof note, "loss %.4f", loss);
+		progress_update(&bar, (uint64_t)student->step * (uint64_t)l->batch_tokens, note);
+		if (stop) {
+			err_run(e, "interrupted after step %d of %d of %s; the same command goes on", student->step, n, l->label);
+			goto out;
+		}
+	}
+	snprintf(note, sizeof note, "held-out %.4f", l->heldout_nll);
+	rc = 0;
+out:
+	progress_finish(&bar, note);
+	return rc;
+}
+
+int loop_run(struct loop *l, struct err *e)
+{
+	struct state s = {0};
+	bool resumed_at_end;
+	int rc = -1;
+	TRY(begin(l, &s, e));
+	resumed_at_end = l->session->student.step == l->schedule.total_steps;
+	if (resumed_at_end) { /* killed between the last checkpoint and DONE: its row is there, its figures are not */
+		if (l->masks)
+			mask_learner_report(l->masks, l->session->student.step, &l->report);
+		TRY(evaluate(l, &s, e));
+	}
+	TRY(steps_loop(l, &s, e));
+	l->seconds = s.earlier_s + clock_now_s() - s.begin_s;
+	l->epochs = batches_epochs(s.batches, 0);
+	l->unique_tokens = 0;
+	for (int i = 0; i < l->run->corpus.n_domains; i++) {
+		double epochs = batches_epochs(s.batches, i);
+		l->unique_tokens += fmin(epochs, 1) * (double)batches_epoch_tokens(s.batches, i);
+		l->epochs = fmax(l->epochs, epochs);
+	}
+	rc = 0;
+out:
+	batches_close(s.batches);
+	metrics_close(&s.metrics);
+	free(s.checkpoint);
+	free(s.tokens);
+	free(s.flags);
+	free(s.z_block);
+	free(s.dz_block);
+	free(s.mask_state);
+	return rc;
+}

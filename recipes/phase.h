@@ -1,0 +1,55 @@
+/* One phase of training in a directory of its own: options out of the recipe, memory, loop, weights saved, stage finished.
+ * Both kinds, plain training and mask learning, come through here. Test: tests/test_run.sh through the program. */
+#ifndef RECIPES_PHASE_H
+#define RECIPES_PHASE_H
+
+#include "recipes/loop.h"
+
+struct start { /* where weights come from */
+	struct arch arch;
+	const char *dir;      /* a Hugging Face directory, or NULL: fresh weights */
+	uint64_t hash;        /* of the checkpoint; 0 when fresh */
+	int64_t spent_tokens; /* of the budget, on the way here */
+	double spent_flops;
+	const json_t *config; /* to carry over into config.json, or NULL */
+};
+struct phase {
+	const struct run *run;
+	const char *dir, *label;
+	const struct train_spec *spec;
+	const struct start *start;
+	uint64_t seed;
+	double lr;
+	int64_t tokens;     /* of this phase */
+	bool keep;          /* save the weights as dir/model (a search does not) */
+	/* results: */
+	double heldout_nll, flops, epochs, unique_tokens, seconds;
+};
+/* Runs the phase, or reads its results when it is finished. */
+int phase_train(struct phase *, struct err *);
+
+/* The price of a training phase, for `plan`: filled without touching anything. */
+struct phase_price {
+	size_t bytes[MEMORY_OWNERS];
+	int micro_batch;
+	double flops;  /* of the whole phase */
+	size_t checkpoint_bytes;
+};
+int phase_price(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *, int64_t tokens,
+                struct phase_price *, struct err *);
+
+/* Session options of a phase: exactly one of train and masks is given. B is still open. */
+struct session_options phase_session(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *);
+/* Picks B: what the directory's session.json says from its first start, else what fits. */
+int phase_micro_batch(const struct run *, const char *dir, struct session_options *, int64_t batch_tokens, struct err *);
+struct schedule phase_schedule(const struct train_spec *, double lr, int64_t tokens);
+/* FLOPs of `tokens` training tokens: 3 forward passes of the student, one of the teacher when it distils. */
+double phase_flops(const struct run *, const struct arch *, bool distil, int64_t tokens);
+/* Loads the start's weights into a student: from its directory, or random from the seed. */
+int phase_load(struct student *, const struct start *, uint64_t seed, struct err *);
+/* Writes dir/NAME as a Hugging Face directory in dtype, unless it is there: complete, since config.json comes last. */
+int phase_save_model(const struct run *, const struct student *, const struct start *, const char *dir, enum dtype, struct err *);
+/* Directory whose tokenizer and generation files exported models carry. */
+const char *run_files_from(const struct run *);
+
+#endif

@@ -1,0 +1,51 @@
+/* A run: one recipe in one directory, and what all its stages share. Test: tests/test_run.sh through the program. */
+#ifndef RECIPES_RUN_H
+#define RECIPES_RUN_H
+
+#include "model/hf.h"
+#include "recipes/corpus.h"
+#include "recipes/recipe.h"
+
+struct ops;
+
+struct run {
+	struct recipe recipe;
+	const struct recipe_spec *spec;
+	char *dir;
+	int lock_fd;
+	bool allow_drift;
+	char *started;           /* ISO 8601, of the first start */
+	struct ops *ops;         /* training */
+	struct ops *eval_ops;    /* fp32; ops itself when compute is fp32 */
+	struct corpus corpus;
+	char *teacher_dir;       /* the checkpoint that students learn from */
+	struct hf_model teacher;
+	uint64_t teacher_hash;
+};
+
+struct run_options {
+	const char *recipe_path;
+	const char *out; /* NULL: runs/<name> */
+	const char *const *sets;
+	int n_sets;
+	bool allow_drift;
+};
+/* The whole thing; prints the comparison to stdout and the report's path. */
+int run_recipe(const struct run_options *, struct err *);
+/* `plan`: what it would cost, to stdout. Touches nothing. */
+int run_plan(const struct run_options *, struct err *);
+
+/* Set by SIGINT and SIGTERM; loops write a checkpoint and leave. */
+bool run_interrupted(void);
+void run_catch_signals(void);
+
+/* Opens the backend(s) that the recipe asks for. eval_ops may equal ops. */
+int run_open_ops(const struct recipe_spec *, int n_threads, struct ops **ops, struct ops **eval_ops, struct err *);
+void run_close_ops(struct ops *ops, struct ops *eval_ops);
+
+/* Identity of the program: "0.1.0", commit, and a text with every library. */
+const char *version_number(void);
+const char *version_commit(void);
+void version_describe(char *out, size_t n);
+
+#endif

@@ -1,0 +1,324 @@
+#include "recipes/stage_student.h"
+
+#include "base/fsio.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "kernels/ops.h"
+#include "recipes/stage.h"
+#include "results/loaded_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *student_dir(const struct run *run, const char *name, uint64_t seed)
+{
+	return path_format("%s/students/%s/seed-%llu", run->dir, name, (unsigned long long)seed);
+}
+
+char *init_dir(const struct run *run, const struct init_spec *spec, uint64_t seed)
+{
+	uint64_t h[2] = {section_hash(&init_section, spec), spec->masks && !spec->masks->target ? section_hash(recipe_section.keys[0].section, NULL) : 0};
+	if (spec->layers.n) /* nothing random in it */
+		return path_format("%s/init/layers-%08x", run->dir, (unsigned)hash_bytes(h, sizeof h));
+	return path_format("%s/init/%s-%08x-seed-%llu", run->dir, init_kind(spec), (unsigned)hash_bytes(h, sizeof h), (unsigned long long)seed);
+}
+
+/* ---- learning rate ---- */
+
+struct candidate {
+	double lr, nll;
+};
+struct search {
+	struct candidate tried[RESULT_MAX_LRS];
+	int n;
+};
+enum { LR_EXTENSIONS = 2 };
+
+static int try_rate(struct search *s, struct phase *p, const char *dir, double lr, struct err *e)
+{
+	char *at = path_format("%s/lr-%.4g", dir, lr), label[48];
+	snprintf(label, sizeof label, "%.28s lr %.3g", p->label, lr);
+	struct phase one = *p;
+	one.dir = at;
+	one.label = label;
+	one.lr = lr;
+	one.keep = false;
+	int rc = phase_train(&one, e);
+	free(at);
+	if (rc < 0)
+		return -1;
+	int k = s->n++;
+	for (; k > 0 && s->tried[k - 1].lr > lr; k--)
+		s->tried[k] = s->tried[k - 1];
+	s->tried[k] = (struct candidate){lr, one.heldout_nll};
+	return 0;
+}
+
+static int best(const struct search *s)
+{
+	int b = 0;
+	for (int i = 1; i < s->n; i++)
+		if (s->tried[i].nll < s->tried[b].nll)
+			b = i;
+	return b;
+}
+
+/* The one rule: every rate of the list runs a short schedule of its own; while the best stands at an edge, the edge is
+ * moved on by the ratio of its last two, at most LR_EXTENSIONS times; the lowest held-out loss wins. */
+static int search_rate(struct search *s, struct phase *p, const char *dir, struct err *e)
+{
+	const struct real_list *rates = &p->spec->lr;
+	s->n = 0;
+	p->lr = rates->v[0];
+	if (rates->n == 1)
+		return 0;
+	for (int i = 0; i < rates->n; i++)
+		if (try_rate(s, p, dir, rates->v[i], e) < 0)
+			return -1;
+	for (int k = 0; k < LR_EXTENSIONS; k++) {
+		int b = best(s), last = s->n - 1;
+		if (b != 0 && b != last)
+			break;
+		double next = b ? s->tried[last].lr * s->tried[last].lr / s->tried[last - 1].lr :
+				  s->tried[0].lr * s->tried[0].lr / s->tried[1].lr;
+		if (try_rate(s, p, dir, next, e) < 0)
+			return -1;
+	}
+	p->lr = s->tried[best(s)].lr;
+	log_line("%s: learning rate %.3g has the lowest held-out loss %.4f of %d tried", p->label, p->lr, s->tried[best(s)].nll, s->n);
+	return 0;
+}
+
+static int64_t search_tokens(const struct train_spec *t, int64_t budget)
+{
+	int64_t n = t->lr_search_tokens ? t->lr_search_tokens : t->tokens / 10;
+	if (n > budget)
+		n = budget;
+	return n < t->batch_tokens ? t->batch_tokens : n / t->batch_tokens * t->batch_tokens;
+}
+
+/* ---- evaluation and result.json ---- */
+
+static int evaluate_domain(const struct run *run, struct loaded_model *m, const struct corpus_domain *d, struct loaded_model *teacher,
+			   struct result_eval *out, struct err *e)
+{
+	struct evaluator_options o = {.sequence_length = (int)run->spec->report->sequence_length};
+	struct shard_documents docs = {0};
+	struct document_source source = shard_documents_open(&docs, d->eval, d->n_eval, 0, corpus_n_documents(d->eval, d->n_eval),
+							     documents_bos(run->corpus.tokenizer));
+	snprintf(out->domain, sizeof out->domain, "%s", d->name);
+	int rc = loaded_model_evaluate(m, teacher, &o, &source, &out->scores, NULL, NULL, e);
+	shard_documents_close(&docs);
+	return rc;
+}
+
+static void fill_shape(struct result *r, const struct run *run, const struct hf_model *hf)
+{
+	const struct arch *a = &hf->layout.arch;
+	r->shape = a->shape;
+	r->parameters = arch_n_params(a);
+	r->flops_per_token = arch_flops_per_token(a, (int)run->spec->data->sequence_length);
+	r->bytes = 0;
+	for (int i = 0; i < hf->layout.n_tensors; i++)
+		r->bytes += hf->tensors[i]->n_bytes;
+}
+
+static void fill_stamp(struct result *r, const struct run *run, uint64_t seed, uint64_t model_hash)
+{
+	struct result_stamp *s = &r->stamp;
+	snprintf(s->commit, sizeof s->commit, "%s", version_commit());
+	snprintf(s->device, sizeof s->device, "%s", run->ops->device);
+	snprintf(s->dtype, sizeof s->dtype, "%s", run->ops->matmul_bf16 ? "bf16" : "fp32");
+	snprintf(s->started, sizeof s->started, "%s", run->started);
+	snprintf(s->recipe, sizeof s->recipe, "%s", run->spec->name);
+	hash_hex(section_hash(&recipe_section, run->spec), s->recipe_hash);
+	hash_hex(model_hash, s->model_hash);
+	s->threads = run->ops->n_threads;
+	s->seed = seed;
+}
+
+/* Evaluates model_dir on every domain, beside the teacher when there is one, and writes dir/result.json. */
+static int write_result(const struct run *run, struct result *r, const char *dir, const char *model_dir, uint64_t seed,
+			const char *teacher_dir, struct err *e)
+{
+	struct loaded_model model = {0}, teacher = {0};
+	double seconds = 0, rows = 0;
+	int rc = -1;
+	TRY(loaded_model_open(&model, run->eval_ops, model_dir, e));
+	if (teacher_dir)
+		TRY(loaded_model_open(&teacher, run->eval_ops, teacher_dir, e));
+	fill_shape(r, run, &model.hf);
+	fill_stamp(r, run, seed, hf_hash(&model.hf));
+	r->seed = seed;
+	for (int i = 0; i < run->corpus.n_domains; i++) {
+		TRY(evaluate_domain(run, &model, &run->corpus.domains[i], teacher_dir ? &teacher : NULL, &r->evals[i], e));
+		r->n_evals = i + 1;
+		seconds += r->evals[i].scores.seconds;
+		rows += (double)r->evals[i].scores.rows;
+	}
+	r->tokens_per_s = seconds > 0 && !teacher_dir ? rows / seconds : 0;
+	TRY(result_write(r, dir, e));
+	rc = 0;
+out:
+	loaded_model_close(&teacher);
+	loaded_model_close(&model);
+	return rc;
+}
+
+static void fill_train(struct result *r, const struct phase *p, const struct search *s)
+{
+	r->trained = true;
+	r->train.init_tokens = (double)p->start->spent_tokens;
+	r->train.tokens = (double)(p->start->spent_tokens + p->tokens / p->spec->batch_tokens * p->spec->batch_tokens);
+	r->train.unique_tokens = p->unique_tokens;
+	r->train.epochs = p->epochs;
+	r->train.total_flops = p->flops + p->start->spent_flops;
+	r->train.lr = p->lr;
+	r->train.n_candidates = s->n;
+	for (int i = 0; i < s->n; i++) {
+		r->train.candidates[i].lr = s->tried[i].lr;
+		r->train.candidates[i].nll = s->tried[i].nll;
+	}
+}
+
+static const char *metrics_name(const struct run *run)
+{
+	return run->spec->report->metrics == METRICS_JSONL ? "metrics.jsonl" : "metrics.csv";
+}
+
+/* A copy beside result.json, so that the directory is whole by itself. */
+static int carry_metrics(const struct run *run, const char *from_dir, const char *dir, const char *stem, char out[128], struct err *e)
+{
+	snprintf(out, 128, "%s%s", stem, strrchr(metrics_name(run), '.'));
+	char *from = path_format("%s/%s", from_dir, metrics_name(run)), *to = path_format("%s/%s", dir, out);
+	int rc = fsio_copy_file(from, to, e);
+	free(from);
+	free(to);
+	return rc;
+}
+
+static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_t teacher_hash)
+{
+	json_t *domains = json_object();
+	for (int i = 0; i < run->corpus.n_domains; i++)
+		json_object_set_new(domains, run->corpus.domains[i].name, stage_hash_json(run->corpus.domains[i].eval_hash));
+	return json_pack("{s:o,s:o,s:o,s:I}", "model", stage_hash_json(model_hash), "teacher", stage_hash_json(teacher_hash), "domains", domains,
+			 "sequence_length", (json_int_t)run->spec->report->sequence_length);
+}
+
+static int finish_student(const struct run *run, const struct init *in, const struct phase *p, const struct search *s, const char *name,
+			  const char *kind, const char *dir, bool teacher, struct err *e)
+{
+	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir);
+	struct result *r = result_new();
+	struct hf_model hf = {0};
+	bool done;
+	int rc = -1;
+	if (!r) {
+		err_run(e, "out of memory");
+		goto out;
+	}
+	TRY(hf_open(&hf, model, e));
+	TRY(stage_begin(at, result_inputs(run, hf_hash(&hf), teacher ? 0 : run->teacher_hash), &done, e));
+	if (done) {
+		rc = 0;
+		goto out;
+	}
+	snprintf(r->name, sizeof r->name, "%s", name);
+	snprintf(r->role, sizeof r->role, "%s", teacher ? "teacher" : "student");
+	snprintf(r->init, sizeof r->init, "%s", kind);
+	snprintf(r->model, sizeof r->model, "../train/model");
+	fill_train(r, p, s);
+	for (int i = 0; i < in->n_warnings; i++)
+		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", in->warnings[i]);
+	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
+	if (in->dir && !strcmp(kind, "masks"))
+		TRY(carry_metrics(run, in->dir, at, "masks", r->masks_metrics, e));
+	TRY(write_result(run, r, at, model, p->seed, teacher ? NULL : run->teacher_dir, e));
+	TRY(stage_finish(at, e));
+	rc = 0;
+out:
+	hf_close(&hf);
+	result_free(r);
+	free(at);
+	free(model);
+	return rc;
+}
+
+/* ---- the stages ---- */
+
+static int train_and_evaluate(const struct run *run, const struct init *in, const char *name, const char *kind, const struct train_spec *t,
+			      uint64_t seed, const char *dir, bool teacher, struct err *e)
+{
+	char *train = path_format("%s/train", dir), *at = path_format("%s/search", dir);
+	struct search search = {.n = 0};
+	int64_t budget = t->tokens - in->start.spent_tokens;
+	struct phase p = {.run = run, .dir = train, .label = name, .spec = t, .start = &in->start, .seed = seed};
+	int rc = -1;
+	p.tokens = search_tokens(t, budget);
+	TRY(search_rate(&search, &p, at, e));
+	p.tokens = budget;
+	p.keep = true;
+	TRY(phase_train(&p, e));
+	TRY(finish_student(run, in, &p, &search, name, kind, dir, teacher, e));
+	rc = 0;
+out:
+	free(train);
+	free(at);
+	return rc;
+}
+
+int stage_student(const struct run *run, const char *name, const struct student_spec *spec, uint64_t seed, struct err *e)
+{
+	char *dir = student_dir(run, name, seed), *where = init_dir(run, spec->init, seed);
+	struct init in = {0};
+	int rc = -1;
+	TRY(init_open(&in, run, spec->init, where, seed, e));
+	TRY(train_and_evaluate(run, &in, name, init_kind(spec->init), spec->train, seed, dir, false, e));
+	rc = 0;
+out:
+	if (rc < 0 && !run_interrupted())
+		err_prefix(e, "student '%s'", name);
+	init_close(&in);
+	free(dir);
+	free(where);
+	return rc;
+}
+
+int stage_train_teacher(const struct run *run, const struct teacher_spec *t, struct err *e)
+{
+	char *dir = path_format("%s/teacher", run->dir);
+	struct init in = {0};
+	int rc = -1;
+	TRY(init_open(&in, run, t->init, NULL, (uint64_t)run->spec->seeds.v[0], e));
+	TRY(train_and_evaluate(run, &in, "teacher", init_kind(t->init), t->train, (uint64_t)run->spec->seeds.v[0], dir, true, e));
+	rc = 0;
+out:
+	init_close(&in);
+	free(dir);
+	return rc;
+}
+
+int stage_given_teacher(const struct run *run, struct err *e)
+{
+	char *at = path_format("%s/teacher/result", run->dir);
+	struct result *r = result_new();
+	bool done;
+	int rc = -1;
+	BUG_ON(!r);
+	TRY(stage_begin(at, result_inputs(run, run->teacher_hash, 0), &done, e));
+	if (!done) {
+		snprintf(r->name, sizeof r->name, "teacher");
+		snprintf(r->role, sizeof r->role, "teacher");
+		snprintf(r->init, sizeof r->init, "model");
+		snprintf(r->model, sizeof r->model, "%s", run->teacher_dir);
+		TRY(write_result(run, r, at, run->teacher_dir, 0, NULL, e));
+		TRY(stage_finish(at, e));
+	}
+	rc = 0;
+out:
+	result_free(r);
+	free(at);
+	return rc;
+}
