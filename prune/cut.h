@@ -1,7 +1,7 @@
 /* Surgery: a model and its masks become a smaller model with exactly the target shape, whose forward equals the masked one.
  * Folding: hidden z into the embedding (once, when tied), norm weights, rows and biases of o and down; head z into o's
  * columns; ffn z into down's columns; layer z into o and down (and their biases). The final norm carries hidden z unless
- * the head is tied. Test: tests/test_cut.c */
+ * the head is tied. Which units survive is prune/kept.c, moving the numbers prune/cut.c. Test: tests/test_cut.c */
 #ifndef PRUNE_CUT_H
 #define PRUNE_CUT_H
 
@@ -17,13 +17,15 @@ struct kept {
 	int *ffn;     /* (L_T, F_T) */
 	void *block;
 };
-/* The kept units of z != 0 (NULL: all kept), checked to have the target's counts: a mask that has not is refused by name. */
+/* The kept units of z != 0 (NULL: all kept), checked to have the target's counts: a mask that has not is refused by name
+ * (err_user). Rows of layers that go are not looked at. A group is kept when one of its query heads is. */
 int kept_from_masks(struct kept *, const struct arch *source, const struct arch *target, const struct host_masks *, struct err *);
-/* Keep the listed layers whole. */
+/* Keep the listed layers whole. Refuses (err_user) an empty list, layers out of range, and a list that does not ascend. */
 int kept_from_layers(struct kept *, const struct arch *source, const int *layers, int n_layers, struct err *);
-void kept_release(struct kept *);
+void kept_release(struct kept *); /* a zeroed struct is fine */
 
-/* src: flat host array in source layout; dst: flat host array in target layout (zeroed by the call). z may be NULL: no folding. */
+/* src: flat host array in source layout; dst: flat host array in target layout (zeroed by the call; not src). The layouts'
+ * architectures differ in shape alone, and kept fits them. z: arrays of the source, may be NULL: no folding. */
 void prune_cut(const struct param_layout *source, const float *src, const struct param_layout *target, float *dst,
                const struct kept *, const struct host_masks *z);
 

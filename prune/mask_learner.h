@@ -1,32 +1,46 @@
 /* Learns which units to remove under an exact target shape: hard-concrete masks and one Lagrangian per structure.
  * Host code in fp32/double: a mask has at most some 1e5 units; z goes to the device and dz comes back once per micro-batch.
- *   s = sigmoid((log u - log(1-u) + loga) / beta),  z = clamp(1.2 s - 0.1, 0, 1),  P(z>0) = sigmoid(loga + beta log 11)
- * Source: Louizos et al. 2018; Xia et al. 2023 (Sheared LLaMA) and its code ("code mode"). Test: tests/test_mask_learner.c
+ *   distribution: prune/hard_concrete.h, one draw per unit and micro-batch; control: prune/mask_control.h
+ * One step is  n x (mask_learner_sample -> forward, backward -> mask_learner_backward) -> mask_learner_update.
+ * Source: Louizos et al. 2018; Xia et al. 2023 (Sheared LLaMA) and its code ("code mode"): its constants, expected size,
+ * deterministic masks, a Lagrangian for each structure on the size of each row, a target that falls linearly, Adam with
+ * betas 0.9, 0.95 on loga apart from the weights. Ours: how the multiplier is found, rates that follow the number of steps, a wider clamp,
+ * and the hardening at the end. Test: tests/test_mask_learner.c; tests/bench/sweep_masks.c
  *
  * Structures: hidden (one row of C units), layers (one row of L: attention and FFN together), heads, ffn (a row of F per
  * layer). Heads: when only whole groups go, a row of NKV units per layer; when query heads go, a row of NH/NKV units per
- * (layer, group), the same number kept in each; both: a query head's z is the product of its group's and its own. */
+ * (layer, group), the same number kept in each; both: a query head's z is the product of its group's and its own.
+ * Rows of layers that will be dropped count like any other. */
 #ifndef PRUNE_MASK_LEARNER_H
 #define PRUNE_MASK_LEARNER_H
 
 #include "prune/target.h"
 
 enum mask_structure { MASK_HIDDEN, MASK_LAYERS, MASK_GROUPS, MASK_HEADS, MASK_FFN, MASK_STRUCTURES };
+/* "hidden", "layers", "groups", "heads", "ffn". */
 const char *mask_structure_name(enum mask_structure);
 
-struct mask_options {
-	int steps;             /* of the whole phase */
-	float warmup_fraction; /* of steps, in which the target falls linearly from full size */
-	float lr, lambda_lr;   /* as scaled by the controller; see mask_learner.c */
-	float beta;            /* 2/3 */
-	float init_loga;
-	uint64_t seed;
-	/* further knobs of the controller, each with its meaning */
+enum {
+	MASK_FEW_STEPS = 300, /* fewer deserve a warning: the order of the units is learned from few draws */
 };
+#define MASK_TOLERANCE 0.02 /* of the target: a larger deviation before the cut deserves a warning */
+
+struct mask_options {
+	int steps;             /* of the whole phase, >= 1 */
+	float warmup_fraction; /* of steps, in which the target falls linearly from full size to the final one */
+	float harden_fraction; /* of steps, at the end: the kept and the others are pushed apart with growing weight */
+	float lr;              /* largest move of a loga per step; mask_default scales it so that a unit can cross its range several times in the phase, whatever the steps */
+	float beta;            /* temperature of the distribution */
+	float init_loga;       /* where every unit starts */
+	float clamp;           /* |loga| <= clamp; wide enough that a closed unit's P(z>0) does not count */
+	float beta1, beta2;    /* Adam's, for the task's gradient */
+	uint64_t seed;
+};
+/* Good for any number of steps, target and scale of the loss: nothing here needs tuning. */
 struct mask_options mask_default(int steps);
 
-/* Host z of one draw, and its gradient on the way back: arrays as model/masks.h wants them. NULL where the structure is
- * not pruned. */
+/* Host z of one draw, and its gradient on the way back: arrays as model/masks.h wants them (its attn and ffn_block are
+ * both `layers`). NULL where nothing of the structure is pruned. */
 struct host_masks {
 	float *hidden; /* (C) */
 	float *layers; /* (L) */
@@ -36,33 +50,48 @@ struct host_masks {
 struct mask_report {
 	double target[MASK_STRUCTURES];   /* units per row now asked for (warm-up included) */
 	double expected[MASK_STRUCTURES]; /* mean over rows of sum P(z>0) */
-	double lambda1[MASK_STRUCTURES], lambda2[MASK_STRUCTURES];
+	double lambda1[MASK_STRUCTURES];  /* mean over rows of the multiplier, dloss per unit of size */
+	double lambda2[MASK_STRUCTURES];  /* largest distance of a row's multiplier from that mean */
 	double saturated[MASK_STRUCTURES]; /* share of units with |loga| > 2 */
-	int final_target[MASK_STRUCTURES]; /* units per row in the end; -1: structure not pruned */
+	double worst_row[MASK_STRUCTURES]; /* largest |row's expected size - final_target| / final_target */
+	int final_target[MASK_STRUCTURES]; /* units per row in the end; -1: structure not pruned (its other fields are 0) */
 	int units[MASK_STRUCTURES];        /* per row */
 };
+/* |expected - final_target| / final_target of the structure where it is largest (0 when nothing is pruned). */
+double mask_report_deviation(const struct mask_report *, enum mask_structure *where);
 
 struct mask_learner;
+/* target: from target_arch. Refuses a target larger than the source, and one that is the source. */
 int mask_learner_open(struct mask_learner **out, const struct arch *source, const struct arch *target,
                       const struct mask_options *, struct err *);
 void mask_learner_close(struct mask_learner *); /* NULL is fine */
+bool mask_learner_prunes(const struct mask_learner *, enum mask_structure);
+/* Host buffers for exactly the arrays that this learner fills, zeroed; one block, free(*block). */
+int host_masks_alloc(struct host_masks *, void **block, const struct mask_learner *, struct err *);
+
+/* In the calls below step counts from 0, and every array of a pruned structure must be there; others must be NULL. */
+
 /* Draws z for micro-batch `micro` of step `step` (a pure function of seed, step, micro and loga). */
 void mask_learner_sample(struct mask_learner *, int step, int micro, struct host_masks *out);
 /* dloss/dz of the last draw; adds to dloss/dloga. */
 void mask_learner_backward(struct mask_learner *, const struct host_masks *dz);
-/* Lagrangian, optimizer on loga, multiplier update; ends step `step`. */
+/* Moments, multipliers, loga; ends step `step` and clears dloss/dloga. report may be NULL. A gradient that is not finite
+ * must not come here: the caller has checked the loss. */
 void mask_learner_update(struct mask_learner *, int step, struct mask_report *);
+/* State after `step` steps are done: target of the step before. */
 void mask_learner_report(const struct mask_learner *, int step, struct mask_report *);
-/* Deterministic masks with exactly the target's count per row: kept entries soft (sigmoid(1.2 loga)) or hard (1). */
+/* Deterministic masks with exactly the target's count per row, the rest 0: kept entries soft (sigmoid(0.8 loga / beta)) or hard (1). */
 void mask_learner_final(const struct mask_learner *, bool soft, struct host_masks *out);
-/* Array sizes for the caller's buffers: C, L, L*NH, L*F; and all state as one flat float array for checkpoints. */
+/* All that a later process needs to go on after a finished step, as one flat float array. */
 size_t mask_learner_n_state(const struct mask_learner *);
 void mask_learner_get_state(const struct mask_learner *, float *state);
 void mask_learner_set_state(struct mask_learner *, const float *state);
 
-/* masks.safetensors: z per structure as applied (hidden, layers, heads, ffn), F32. For `cut --masks` and the curious. */
+/* masks.safetensors: z per structure as applied, F32, tensors "hidden", "layers", "heads", "ffn" in the shapes above,
+ * those that are NULL left out. For `cut --masks` and the curious. Test: tests/test_masks_file.c */
 int masks_save(const char *path, const struct arch *source, const struct host_masks *, struct err *);
-/* Reads and checks shapes against source; arrays are malloc'ed (one block, free(*block)). Absent structures become NULL. */
+/* Reads and checks against source: names, type, shapes, values in [0,1]. Arrays are malloc'ed (one block, free(*block)).
+ * Absent structures become NULL. On failure *block is NULL. */
 int masks_load(const char *path, const struct arch *source, struct host_masks *out, void **block, struct err *);
 
 #endif

@@ -8,8 +8,9 @@
 struct target {
 	int layers, hidden, heads, kv_heads, intermediate;
 };
-/* The architecture of the cut model. Refuses, naming the key and both numbers: larger than the source; heads not a
- * multiple of kv_heads; a query group that would grow; a shape that arch_check_loadable refuses. */
+/* The architecture of the cut model. Refuses (err_user), naming the key and both numbers: negative; larger than the source;
+ * heads not a multiple of kv_heads; a query group that would grow; a shape that arch_check_loadable refuses. On failure
+ * *out is untouched. */
 int target_arch(struct arch *out, const struct arch *source, const struct target *, struct err *);
 
 #endif
