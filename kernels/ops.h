@@ -1,6 +1,6 @@
 /* The table of every numerical operation. Model, losses and optimizers are written once against it; each backend fills
  * it (kernels/cpu is the reference). Entries take device pointers, return nothing and allocate nothing: sizes were
- * checked and scratch was reserved before. Test: tests/test_ops.c
+ * checked and scratch was reserved before. Tests: tests/test_ops*.c
  *
  * Letters: B batch, T positions, N = B*T rows, C width, F ffn width, NH query heads, NKV key-value heads, HD head width,
  * V vocabulary, Q = (NH + 2*NKV)*HD the width of a fused qkv row (queries, then keys, then values).
@@ -24,7 +24,8 @@ struct ops;
  *   MATMUL_NN: c(m,n) = a(m,k) b(k,n)     dx = dy W
  *   MATMUL_TN: c(m,n) = a(k,m)^T b(k,n)   dW = dy^T x
  * accumulate: c += instead of c =. bias (n) fp32 or NULL is added to every row (NT only).
- * A BF16 operand, or ops->matmul_bf16, makes it a bf16 product with fp32 accumulation; else fp32. c is F32 on CPU. */
+ * ops->matmul_bf16: a bf16 product with fp32 accumulation, fp32 operands are rounded on the way; else an fp32 product,
+ * to which BF16 and F16 operands are widened exactly. c is F32 on CPU; it may not overlap a or b. */
 enum matmul_kind { MATMUL_NT, MATMUL_NN, MATMUL_TN };
 struct matmul {
 	enum matmul_kind kind;
@@ -118,7 +119,8 @@ struct qk_backward {
 
 /* Causal grouped-query attention inside documents, never a T*T matrix.
  *   out_i = z_head * sum_j softmax_j(scale q_i.k_j) v_j  over j in [max(start_i, i-window+1), i]
- * rows of one sequence only; start[n] is the first position (index within the sequence) of row n's document.
+ * rows of one sequence only; start[n] <= the row's own position is the first position (index within the sequence) of row
+ * n's document. HD <= 256 on CPU.
  * Query head h reads key-value head h / (NH/NKV). Source: Dao 2023 (FlashAttention-2) for the recomputing backward. */
 struct attention_forward {
 	int B, T, NH, NKV, HD;
@@ -231,8 +233,9 @@ struct ops {
 /* Scratch that the backend keeps for itself (converted operands, partial sums) is sized by the largest product that it
  * will see and counted by plan under "backend". Reserve before the first call; a call beyond it is a bug. */
 struct ops_limits {
-	size_t max_operand_elems; /* largest a or b of a matmul */
-	int max_columns;          /* largest C, 2F, Q, V-free width that a reduction over rows writes */
+	size_t max_operand_elems; /* largest a or b of a matmul whose type is not the product's (an F32 one in a bf16 product, a
+				   * BF16 one in an fp32 product): two such are kept. 0 when all are F32 and so are the products */
+	int max_columns;          /* widest sum over rows: C, F, 2*HD, or n of bias_backward */
 };
 
 struct ops_options {

@@ -10,7 +10,7 @@ enum { BLOCK = 512, LANES = 32 };
 
 struct row {
 	const float *s, *t; /* t NULL: no KL in this row */
-	int V;
+	int V, next;        /* next: floats to the next row, 0 in the last */
 	float ce_weight, kd_weight, inv_tau;
 	float max_s, max_t;
 	double z1, zs, zt; /* sums of exp: s at temperature 1, s and t at tau */
@@ -131,11 +131,22 @@ static void store_block(char *grad, enum dtype type, const float *d, int at, int
 	memcpy(grad + (size_t)at * dtype_size(type), from, (size_t)n * dtype_size(type));
 }
 
+/* Asks for the same block of the next row: the gradient sweep computes and would leave memory idle. */
+static void prefetch_block(const float *next, int n)
+{
+	for (int i = 0; i < n; i += 16)
+		__builtin_prefetch(next + i, 0, 2);
+}
+
 static void row_grad(const struct row *r, char *grad, enum dtype type, int target)
 {
 	float d[BLOCK];
 	for (int at = 0; at < r->V; at += BLOCK) {
 		int n = r->V - at < BLOCK ? r->V - at : BLOCK;
+		if (r->next)
+			prefetch_block(r->s + r->next + at, n);
+		if (r->next && r->t)
+			prefetch_block(r->t + r->next + at, n);
 		grad_block(r, d, at, n);
 		if (r->ce_weight != 0.0f && target >= at && target < at + n)
 			d[target - at] -= r->ce_weight;
@@ -168,8 +179,9 @@ static void loss_row(const struct loss_rows *a, int n)
 	size_t at = (size_t)n * (size_t)a->ld;
 	const float *t = a->t ? a->t + at : NULL;
 	float kd_weight = t ? a->kd_weight[n] : 0.0f;
-	struct row r = {.s = a->s + at, .t = kd_weight != 0.0f ? t : NULL, .V = a->V, .ce_weight = a->ce_weight[n],
-			.kd_weight = kd_weight, .inv_tau = 1.0f / a->tau};
+	struct row r = {.s = a->s + at, .t = kd_weight != 0.0f ? t : NULL, .V = a->V,
+			.next = n + 1 < a->n_rows ? a->ld : 0, .ce_weight = a->ce_weight[n], .kd_weight = kd_weight,
+			.inv_tau = 1.0f / a->tau};
 	char *grad = a->grad ? (char *)a->grad + (size_t)n * (size_t)a->ld_grad * dtype_size(a->grad_type) : NULL;
 	bool idle = r.ce_weight == 0.0f && !r.t;
 	if (!idle || (a->top1 && a->argmax_s))

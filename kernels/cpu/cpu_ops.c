@@ -23,8 +23,7 @@ static int cpu_alloc(struct ops *o, size_t n_bytes, void **out, struct err *e)
 	size_t align = large ? HUGE_PAGE : CPU_ALIGN;
 	if (n_bytes > SIZE_MAX / 2)
 		return err_run(e, "out of memory: a buffer of %zu bytes was asked for", n_bytes);
-	*out = aligned_alloc(align, round_up(n_bytes ? n_bytes : 1, CPU_ALIGN));
-	if (!*out)
+	if (posix_memalign(out, align, n_bytes ? n_bytes : 1))
 		return err_run(e, "out of memory: a buffer of %.1f MiB was refused", (double)n_bytes / 1048576);
 	if (large)
 		madvise(*out, n_bytes, MADV_HUGEPAGE);
@@ -147,6 +146,8 @@ int ops_cpu_reserve(struct ops *o, const struct ops_limits *limits, struct err *
 	}
 	o->release(o, c->partial);
 	c->partial = NULL;
+	c->operand_elems = 0;
+	c->max_columns = 0;
 	if (limits->max_operand_elems)
 		for (int i = 0; i < 2; i++)
 			if (cpu_alloc(o, operand_bytes(o, limits), &c->operands[i], e) < 0)
