@@ -6,27 +6,19 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-
-enum { HUGE_PAGE = 2 << 20 };
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) / to * to;
 }
 
-/* Large blocks ask for huge pages: matrix products over them miss the TLB far less. */
 static int cpu_alloc(struct ops *o, size_t n_bytes, void **out, struct err *e)
 {
 	(void)o;
-	bool large = n_bytes >= 4 * (size_t)HUGE_PAGE;
-	size_t align = large ? HUGE_PAGE : CPU_ALIGN;
 	if (n_bytes > SIZE_MAX / 2)
 		return err_run(e, "out of memory: a buffer of %zu bytes was asked for", n_bytes);
-	if (posix_memalign(out, align, n_bytes ? n_bytes : 1))
+	if (posix_memalign(out, CPU_ALIGN, n_bytes ? n_bytes : 1))
 		return err_run(e, "out of memory: a buffer of %.1f MiB was refused", (double)n_bytes / 1048576);
-	if (large)
-		madvise(*out, n_bytes, MADV_HUGEPAGE);
 	return 0;
 }
 
