@@ -99,7 +99,7 @@ int plot_end(struct plot *p, struct err *e)
 
 const char *plot_color(int i)
 {
-	static const char *const colors[] = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d"};
+	static const char *const colors[] = {"#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d"};
 	int n = sizeof colors / sizeof *colors;
 	return colors[(i % n + n) % n];
 }

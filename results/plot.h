@@ -21,7 +21,7 @@ void plot_text(struct plot *, const char *text);
 /* Runs it. A gnuplot that fails is an error that names the script, which is then left beside the figure. */
 int plot_end(struct plot *, struct err *);
 
-/* Colour i of the figures, "#rrggbb": distinct for colour-blind eyes, on white and on black. Source: Okabe & Ito 2008. */
+/* Colour i of the figures, "#rrggbb": distinct for colour-blind eyes, on white and on black. After Okabe & Ito 2008. */
 const char *plot_color(int i);
 
 /* ---- the figures of a report (figures.c); each returns 1 when drawn, 0 when there is nothing to draw ---- */

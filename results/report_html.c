@@ -30,25 +30,33 @@ static const char style[] =
 
 /* ---- a figure inside the page ---- */
 
-/* Copies svg with black made the page's ink, so that axes can be read on a dark page. */
+/* How many bytes of svg are replaced, and by what. Black becomes the page's ink, so that axes can be read on a dark page; the
+ * title, which browsers show as a tool tip, goes. */
+static size_t replaced(const char *svg, const char **by)
+{
+	static const char *const blacks[] = {"\"black\"", "'black'", "\"rgb(0,0,0)\"", "\"rgb(  0,   0,   0)\"",
+					     "'rgb(  0,   0,   0)'"};
+	const char *end = strncmp(svg, "<title>", 7) ? NULL : strstr(svg, "</title>");
+	*by = "";
+	if (end)
+		return (size_t)(end - svg) + strlen("</title>");
+	*by = "\"currentColor\"";
+	for (size_t i = 0; i < sizeof blacks / sizeof *blacks; i++)
+		if (!strncmp(svg, blacks[i], strlen(blacks[i])))
+			return strlen(blacks[i]);
+	return 0;
+}
+
 static void print_svg_body(FILE *f, const char *svg)
 {
-	static const struct {
-		const char *from, *to;
-	} inks[] = {
-		{"\"black\"", "\"currentColor\""}, {"'black'", "'currentColor'"}, {"rgb(  0,   0,   0)", "currentColor"},
-		{"<title>Gnuplot</title>", ""},
-	};
 	while (*svg) {
-		size_t skip = 0;
-		for (size_t i = 0; i < sizeof inks / sizeof *inks && !skip; i++)
-			if (!strncmp(svg, inks[i].from, strlen(inks[i].from))) {
-				fputs(inks[i].to, f);
-				skip = strlen(inks[i].from);
-			}
-		if (!skip)
+		const char *by;
+		size_t n = *svg == '"' || *svg == '\'' || *svg == '<' ? replaced(svg, &by) : 0;
+		if (n)
+			fputs(by, f);
+		else
 			fputc(*svg, f);
-		svg += skip ? skip : 1;
+		svg += n ? n : 1;
 	}
 }
 
