@@ -25,7 +25,7 @@ static int fresh_arch(const struct run *run, const struct random_spec *r, struct
 				   (json_int_t)s->hidden, "intermediate_size", (json_int_t)s->intermediate, "num_hidden_layers",
 				   (json_int_t)s->layers, "num_attention_heads", (json_int_t)s->heads, "num_key_value_heads",
 				   (json_int_t)(s->kv_heads ? s->kv_heads : s->heads), "head_dim", (json_int_t)head_dim, "vocab_size",
-				   (json_int_t)tokenizer_vocab_size(run->corpus.tokenizer), "max_position_embeddings", (json_int_t)positions,
+				   (json_int_t)(run->corpus.tokenizer ? tokenizer_vocab_size(run->corpus.tokenizer) : run->spec->data->tokenizer->train_vocabulary), "max_position_embeddings", (json_int_t)positions,
 				   "rms_norm_eps", 1e-5, "rope_theta", r->rope_theta, "tie_word_embeddings", (int)r->tied, "hidden_act", "silu",
 				   "torch_dtype", "float32");
 	int rc = arch_from_config(out, config, "teacher.init.random", e);

@@ -35,6 +35,9 @@ int run_recipe(const struct run_options *, struct err *);
 /* `plan`: what it would cost, to stdout. Touches nothing. */
 int run_plan(const struct run_options *, struct err *);
 
+/* The plan of an opened run (recipe, backend, and the teacher when it is given), to stdout. */
+int plan_print(struct run *, struct err *);
+
 /* Set by SIGINT and SIGTERM; loops write a checkpoint and leave. */
 bool run_interrupted(void);
 void run_catch_signals(void);

@@ -1,0 +1,200 @@
+/* `plan`: shapes, parameters, FLOPs, memory by owner, disk and time, before anything is made. Test: tests/test_plan.c */
+#include "base/clock.h"
+#include "base/fsio.h"
+#include "kernels/ops.h"
+#include "recipes/init.h"
+#include "recipes/stage_student.h"
+#include "results/table.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct plan {
+	struct run *run;
+	struct table phases, memory;
+	double flops, disk;
+	size_t peak;
+};
+
+static double mib(size_t n_bytes)
+{
+	return (double)n_bytes / 1048576;
+}
+
+/* The rate of one training-sized product on this machine, as the yardstick of the time estimate. */
+static double measured_flops_per_s(struct ops *ops)
+{
+	enum { M = 1024, K = 256, N = 256, TIMES = 12 };
+	void *a, *b, *c;
+	struct err ignored;
+	if (ops->alloc(ops, M * K * 4, &a, &ignored) < 0 || ops->alloc(ops, N * K * 4, &b, &ignored) < 0 || ops->alloc(ops, M * N * 4, &c, &ignored) < 0)
+		return 0;
+	struct matmul m = {.kind = MATMUL_NT, .m = M, .n = N, .k = K, .a = a, .b = b, .c = c, .lda = K, .ldb = K, .ldc = N};
+	ops->zero(ops, a, M * K * 4);
+	ops->zero(ops, b, N * K * 4);
+	double best = 1e9;
+	for (int i = 0; i < TIMES; i++) {
+		double t = clock_now_s();
+		ops->matmul(ops, &m);
+		ops->sync(ops);
+		t = clock_now_s() - t;
+		if (i && t < best)
+			best = t;
+	}
+	ops->release(ops, a);
+	ops->release(ops, b);
+	ops->release(ops, c);
+	return 2.0 * M * N * K / best;
+}
+/* Share of that rate which whole training steps of small models reach; measured with tests/bench/bench_step. */
+#define STEP_SHARE 0.4
+
+static int add_phase(struct plan *p, const char *what, const char *part, const struct train_spec *t, const struct masks_spec *m,
+		     const struct arch *arch, int64_t tokens, struct err *e)
+{
+	struct phase_price price;
+	const struct shape *s = &arch->shape;
+	int64_t batch = t ? t->batch_tokens : m->batch_tokens;
+	if (phase_price(p->run, t, m, arch, tokens, &price, e) < 0)
+		return err_prefix(e, "%s, %s", what, part);
+	size_t total = session_total(price.bytes);
+	p->flops += price.flops;
+	p->disk += (double)price.checkpoint_bytes;
+	p->peak = total > p->peak ? total : p->peak;
+	if (table_row(&p->phases, e) < 0 || table_row(&p->memory, e) < 0)
+		return -1;
+	struct table *f = &p->phases;
+	table_set(f, 0, "%s", what);
+	table_set(f, 1, "%s", part);
+	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
+	table_set(f, 3, "%zu", arch_n_params(arch));
+	table_set(f, 4, "%lld", (long long)tokens);
+	table_set(f, 5, "%lld", (long long)(tokens / batch));
+	table_set(f, 6, "%d", price.micro_batch);
+	table_set(f, 7, "%.3g", price.flops);
+	table_set(f, 8, "%.1f MiB", mib(total));
+	table_set(&p->memory, 0, "%s", what);
+	table_set(&p->memory, 1, "%s", part);
+	for (int i = 0; i < MEMORY_OWNERS; i++)
+		table_set(&p->memory, i + 2, "%.1f", mib(price.bytes[i]));
+	return 0;
+}
+
+static int add_student(struct plan *p, const char *name, const struct init_spec *init, const struct train_spec *t, struct err *e)
+{
+	struct arch arch;
+	int64_t budget = t->tokens;
+	if (init_arch(p->run, init, &arch, e) < 0)
+		return -1;
+	if (init->masks) {
+		int64_t tokens = init->masks->tokens / init->masks->batch_tokens * init->masks->batch_tokens;
+		budget -= tokens;
+		if (add_phase(p, name, "masks", NULL, init->masks, &p->run->teacher.layout.arch, tokens, e) < 0)
+			return -1;
+	}
+	if (t->lr.n > 1) {
+		int64_t each = t->lr_search_tokens ? t->lr_search_tokens : t->tokens / 10;
+		if (add_phase(p, name, "rates", t, NULL, &arch, t->lr.n * (each / t->batch_tokens * t->batch_tokens), e) < 0)
+			return -1;
+	}
+	return add_phase(p, name, "train", t, NULL, &arch, budget / t->batch_tokens * t->batch_tokens, e);
+}
+
+/* A teacher that does not exist yet: its shape is known, and that is all that prices need. */
+static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err *e)
+{
+	struct run *run = p->run;
+	struct arch arch;
+	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teacher.layout, &arch, e) < 0)
+		return -1;
+	run->teacher_dir = pool_strdup(&run->recipe.pool, "the teacher");
+	return add_phase(p, "teacher", "train", t->train, NULL, &arch, t->train->tokens / t->train->batch_tokens * t->train->batch_tokens, e);
+}
+
+/* Loadability of every student's shape, one line for each finding that is not fine. */
+static void print_findings(const struct run *run)
+{
+	for (int i = 0; i < run->spec->students.n; i++) {
+		struct load_finding found[16];
+		struct arch arch;
+		struct err ignored;
+		const struct student_spec *s = run->spec->students.v[i];
+		if (init_arch(run, s->init, &arch, &ignored) < 0)
+			continue;
+		int n = arch_check_loadable(&arch, found, 16);
+		for (int k = 0; k < n; k++)
+			if (found[k].level != LOAD_OK)
+				printf("  %s: %s\n", run->spec->students.names[i], found[k].line);
+	}
+}
+
+static int print_data(const struct run *run, struct err *e)
+{
+	for (int i = 0; i < run->spec->data->domains.n; i++) {
+		const struct domain_spec *d = run->spec->data->domains.v[i];
+		uint64_t bytes = 0, n;
+		if (d->generate) {
+			printf("data: %s, generated: %lld documents and %lld to evaluate on\n", run->spec->data->domains.names[i],
+			       (long long)d->generate->documents, (long long)d->generate->eval_documents);
+			continue;
+		}
+		for (int k = 0; k < d->train.n; k++) {
+			if (fsio_size(d->train.v[k], &n, e) < 0)
+				return -1;
+			bytes += n;
+		}
+		for (int k = 0; k < d->eval.n; k++)
+			if (fsio_size(d->eval.v[k], &n, e) < 0)
+				return -1;
+		printf("data: %s, %d training file%s, %.1f MB on disk; epochs are shown once it is tokenised\n", run->spec->data->domains.names[i],
+		       d->train.n, d->train.n == 1 ? "" : "s", (double)bytes / 1e6);
+	}
+	return 0;
+}
+
+static int begin_table(struct table *t, const char *const *head, int n, struct err *e)
+{
+	if (table_init(t, n, e) < 0 || table_row(t, e) < 0)
+		return -1;
+	for (int i = 0; i < n; i++) {
+		t->left[i] = !strcmp(head[i], "shape");
+		table_set(t, i, "%s", head[i]);
+	}
+	t->left[0] = t->left[1] = true;
+	return 0;
+}
+
+int plan_print(struct run *run, struct err *e)
+{
+	static const char *const phase_head[] = {"student", "phase", "shape", "parameters", "tokens", "steps", "micro-batch", "FLOPs", "memory"};
+	const char *memory_head[MEMORY_OWNERS + 2] = {"student", "MiB of"};
+	const struct recipe_spec *r = run->spec;
+	struct plan p = {.run = run};
+	int rc = -1;
+	for (int i = 0; i < MEMORY_OWNERS; i++)
+		memory_head[i + 2] = memory_owner_name((enum memory_owner)i);
+	TRY(begin_table(&p.phases, phase_head, sizeof phase_head / sizeof *phase_head, e));
+	TRY(begin_table(&p.memory, memory_head, MEMORY_OWNERS + 2, e));
+	printf("recipe %s (%s), %s, %d thread%s, %s\n", r->name, run->recipe.path, run->ops->name, run->ops->n_threads, run->ops->n_threads == 1 ? "" : "s",
+	       run->ops->matmul_bf16 ? "bf16 products" : "fp32");
+	TRY(print_data(run, e));
+	if (r->teacher->init)
+		TRY(add_teacher(&p, r->teacher, e));
+	for (int i = 0; i < r->students.n; i++) {
+		const struct student_spec *s = r->students.v[i];
+		TRY(add_student(&p, r->students.names[i], s->init, s->train, e));
+	}
+	table_print(&p.phases, stdout);
+	printf("\nmemory by owner\n");
+	table_print(&p.memory, stdout);
+	double rate = STEP_SHARE * measured_flops_per_s(run->ops), seeds = r->seeds.n;
+	printf("\ntotal: %.3g FLOPs, about %.0f minutes here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of checkpoints on disk\n",
+	       p.flops * seeds, ceil(p.flops * seeds / rate / 60), rate / 1e9, mib(p.peak), p.disk * seeds / 1048576);
+	print_findings(run);
+	rc = 0;
+out:
+	table_release(&p.phases);
+	table_release(&p.memory);
+	return rc;
+}

@@ -1,0 +1,325 @@
+#include "recipes/run.h"
+
+#include "base/fsio.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "kernels/ops.h"
+#include "recipes/stage.h"
+#include "recipes/stage_student.h"
+#include "results/report.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+void run_catch_signals(void)
+{
+	struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}; /* a second one kills */
+	sigaction(SIGINT, &a, NULL);
+	sigaction(SIGTERM, &a, NULL);
+}
+
+bool run_interrupted(void)
+{
+	return interrupted;
+}
+
+/* ---- devices ---- */
+
+int run_open_ops(const struct recipe_spec *r, int n_threads, struct ops **ops, struct ops **eval_ops, struct err *e)
+{
+	struct ops_options o = {.n_threads = n_threads, .bf16 = r->compute == COMPUTE_BF16};
+	*ops = *eval_ops = NULL;
+	if (r->device == DEVICE_CUDA)
+		return yaml_caret(e, yaml_get(r->at, "device"), "device: this build has no CUDA backend; use auto or cpu");
+	if (ops_cpu_open(ops, &o, e) < 0)
+		return -1;
+	if (o.bf16 && !(*ops)->matmul_bf16)
+		log_line("compute: bf16 is asked for, but this CPU has no bf16 products: fp32 is used");
+	*eval_ops = *ops;
+	o.bf16 = false;
+	if ((*ops)->matmul_bf16 && ops_cpu_open(eval_ops, &o, e) < 0) {
+		ops_cpu_close(*ops);
+		*ops = NULL;
+		return -1;
+	}
+	return 0;
+}
+
+void run_close_ops(struct ops *ops, struct ops *eval_ops)
+{
+	if (eval_ops != ops)
+		ops_cpu_close(eval_ops);
+	ops_cpu_close(ops);
+}
+
+/* ---- the manifest: what must not change between starts ---- */
+
+static void now_text(char out[32])
+{
+	time_t t = time(NULL);
+	struct tm tm;
+	gmtime_r(&t, &tm);
+	strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
+}
+
+static int check_manifest(struct run *run, const json_t *m, const char *path, struct err *e)
+{
+	const char *name, *device, *compute, *started;
+	TRY(json_get_string(m, path, "name", "", &name, e));
+	TRY(json_get_string(m, path, "device", "", &device, e));
+	TRY(json_get_string(m, path, "compute", "", &compute, e));
+	TRY(json_get_string(m, path, "started", "", &started, e));
+	if (strcmp(name, run->spec->name))
+		return err_user(e, "%s holds the run '%s', this recipe is '%s': give another --out", run->dir, name, run->spec->name);
+	run->started = pool_strdup(&run->recipe.pool, started);
+	const char *now = run->ops->matmul_bf16 ? "bf16" : "fp32";
+	if (!run->allow_drift && (strcmp(device, run->ops->device) || (strcmp(compute, now) && run->spec->compute == COMPUTE_BF16)))
+		return err_user(e, "%s was started on \"%s\" in %s, this is \"%s\" in %s: results would not repeat to the bit; --allow-drift goes on all the same",
+				run->dir, device, compute, run->ops->device, now);
+	return 0;
+out:
+	return -1;
+}
+
+static int manifest_threads(const char *path, int64_t wanted, int *out, struct err *e)
+{
+	json_t *m = NULL;
+	int64_t threads = wanted;
+	int rc = -1;
+	if (!wanted && fsio_exists(path)) {
+		TRY(json_read_file(path, &m, e));
+		TRY(json_get_int64(m, path, "threads", 0, 0, 4096, &threads, e));
+	}
+	*out = (int)threads;
+	rc = 0;
+out:
+	json_decref(m);
+	return rc;
+}
+
+static int open_manifest(struct run *run, struct err *e)
+{
+	char *path = path_format("%s/manifest.json", run->dir), *resolved_path = path_format("%s/recipe.yaml", run->dir);
+	char *resolved = recipe_resolved(&run->recipe), now[32];
+	json_t *m = NULL;
+	int threads, rc = -1;
+	TRY(manifest_threads(path, run->spec->threads, &threads, e));
+	TRY(run_open_ops(run->spec, threads, &run->ops, &run->eval_ops, e));
+	if (fsio_exists(path)) {
+		TRY(json_read_file(path, &m, e));
+		TRY(check_manifest(run, m, path, e));
+	} else {
+		now_text(now);
+		run->started = pool_strdup(&run->recipe.pool, now);
+		m = json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s}", "name", run->spec->name, "device", run->ops->device, "threads", run->ops->n_threads,
+			      "compute", run->ops->matmul_bf16 ? "bf16" : "fp32", "version", version_number(), "commit", version_commit(), "started", now);
+		TRY(json_write_file(path, m, e));
+	}
+	TRY(fsio_write_file(resolved_path, resolved, strlen(resolved), e));
+	rc = 0;
+out:
+	json_decref(m);
+	free(resolved);
+	free(resolved_path);
+	free(path);
+	return rc;
+}
+
+/* ---- teacher ---- */
+
+static int check_vocabulary(const struct run *run, struct err *e)
+{
+	int V = run->teacher.layout.arch.shape.V, n = tokenizer_vocab_size(run->corpus.tokenizer);
+	if (n > V)
+		return err_user(e, "%s: the tokenizer has %d tokens, the model's vocabulary only %d: they don't belong together", run->teacher_dir, n, V);
+	return 0;
+}
+
+static int open_teacher(struct run *run, const char *dir, struct err *e)
+{
+	TRY(hf_open(&run->teacher, dir, e));
+	run->teacher_dir = pool_strdup(&run->recipe.pool, dir);
+	run->teacher_hash = hf_hash(&run->teacher);
+	if (run->spec->data->sequence_length > run->teacher.layout.arch.max_positions)
+		return yaml_caret(e, run->spec->data->at, "sequence_length %lld is more than the teacher's %d positions",
+				  (long long)run->spec->data->sequence_length, run->teacher.layout.arch.max_positions);
+	return 0;
+out:
+	return -1;
+}
+
+/* Everything that can be refused before the first stage is refused here. */
+static int check_students(const struct run *run, struct err *e)
+{
+	const struct recipe_spec *r = run->spec;
+	for (int i = 0; i < r->students.n; i++) {
+		const struct student_spec *s = r->students.v[i];
+		struct arch arch;
+		if (init_arch(run, s->init, &arch, e) < 0)
+			return -1;
+		if (s->train->distill && arch.shape.V > run->teacher.layout.arch.shape.V)
+			return yaml_caret(e, s->at, "students.%s: its vocabulary of %d is larger than the teacher's %d", r->students.names[i], arch.shape.V,
+					  run->teacher.layout.arch.shape.V);
+	}
+	return 0;
+}
+
+static int make_teacher(struct run *run, struct err *e)
+{
+	const struct teacher_spec *t = run->spec->teacher;
+	char *dir = path_format("%s/teacher/train/model", run->dir);
+	int rc = -1;
+	if (t->init) {
+		TRY(stage_train_teacher(run, t, e));
+		TRY(open_teacher(run, dir, e));
+		TRY(check_students(run, e));
+	} else
+		TRY(stage_given_teacher(run, e));
+	rc = 0;
+out:
+	free(dir);
+	return rc;
+}
+
+/* ---- report ---- */
+
+static int read_all(const struct run *run, struct result **results, int max, int *n, struct err *e)
+{
+	const struct recipe_spec *r = run->spec;
+	char *teacher = path_format("%s/teacher/result", run->dir);
+	int rc = result_read(&results[0], teacher, e);
+	free(teacher);
+	*n = rc < 0 ? 0 : 1;
+	for (int i = 0; rc == 0 && i < r->students.n; i++)
+		for (int k = 0; rc == 0 && k < r->seeds.n; k++) {
+			if (*n == max)
+				return err_user(e, "%s: more than %d results to compare", r->name, max);
+			char *base = student_dir(run, r->students.names[i], (uint64_t)r->seeds.v[k]), *dir = path_format("%s/result", base);
+			rc = result_read(&results[*n], dir, e);
+			*n += rc == 0;
+			free(dir);
+			free(base);
+		}
+	return rc;
+}
+
+/* recipe's word; else the last student with fresh weights, else the last. */
+static const char *reference(const struct recipe_spec *r)
+{
+	const char *name = r->students.names[r->students.n - 1];
+	for (int i = 0; i < r->students.n; i++)
+		if (!init_inherits(((const struct student_spec *)r->students.v[i])->init))
+			name = r->students.names[i];
+	return r->report->reference ? r->report->reference : name;
+}
+
+static int report(const struct run *run, struct err *e)
+{
+	enum { MAX = 256 };
+	struct result **results = calloc(MAX, sizeof(struct result *));
+	struct compare_options o = compare_default();
+	struct report_options ro = report_default();
+	struct comparison *c = NULL;
+	char *dir = path_format("%s/report", run->dir);
+	int n = 0, rc = -1;
+	BUG_ON(!results);
+	o.reference = reference(run->spec);
+	o.bootstrap.resamples = (int)run->spec->report->bootstrap;
+	TRY(read_all(run, results, MAX, &n, e));
+	TRY(compare_results(&c, results, n, &o, e));
+	TRY(fsio_mkdirs(dir, e));
+	ro.title = run->spec->name;
+	ro.dir = dir;
+	TRY(report_write(c, &ro, e));
+	TRY(compare_print(c, stdout, e));
+	printf("\nreport: %s/report.html\n", dir);
+	rc = 0;
+out:
+	compare_free(c);
+	for (int i = 0; i < n; i++)
+		result_free(results[i]);
+	free(results);
+	free(dir);
+	return rc;
+}
+
+/* ---- the whole ---- */
+
+static void close_run(struct run *run)
+{
+	hf_close(&run->teacher);
+	corpus_close(&run->corpus);
+	run_close_ops(run->ops, run->eval_ops);
+	fsio_unlock(&run->lock_fd);
+	free(run->dir);
+	recipe_close(&run->recipe);
+}
+
+static int open_run(struct run *run, const struct run_options *o, struct err *e)
+{
+	TRY(recipe_open(&run->recipe, o->recipe_path, o->sets, o->n_sets, e));
+	run->spec = run->recipe.spec;
+	run->allow_drift = o->allow_drift;
+	run->dir = o->out ? strdup(o->out) : path_format("runs/%s", run->spec->name);
+	return 0;
+out:
+	return -1;
+}
+
+int run_recipe(const struct run_options *o, struct err *e)
+{
+	struct run run = {.lock_fd = -1};
+	const struct recipe_spec *r;
+	int rc = -1;
+	TRY(open_run(&run, o, e));
+	r = run.spec;
+	if (r->teacher->model) /* what can be refused is refused before anything is made */
+		TRY(open_teacher(&run, r->teacher->model, e));
+	if (r->teacher->model)
+		TRY(check_students(&run, e));
+	TRY(fsio_mkdirs(run.dir, e));
+	TRY(fsio_lock(run.dir, &run.lock_fd, e));
+	TRY(open_manifest(&run, e));
+	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir, e));
+	if (run.teacher_dir)
+		TRY(check_vocabulary(&run, e));
+	TRY(make_teacher(&run, e));
+	for (int k = 0; k < r->seeds.n; k++)
+		for (int i = 0; i < r->students.n; i++)
+			TRY(stage_student(&run, r->students.names[i], r->students.v[i], (uint64_t)r->seeds.v[k], e));
+	TRY(report(&run, e));
+	rc = 0;
+out:
+	close_run(&run);
+	return rc;
+}
+
+int run_plan(const struct run_options *o, struct err *e)
+{
+	struct run run = {.lock_fd = -1};
+	int rc = -1;
+	TRY(open_run(&run, o, e));
+	TRY(run_open_ops(run.spec, (int)run.spec->threads, &run.ops, &run.eval_ops, e));
+	if (run.spec->teacher->model) {
+		TRY(open_teacher(&run, run.spec->teacher->model, e));
+		TRY(check_students(&run, e));
+	}
+	else if (run.spec->data->tokenizer && run.spec->data->tokenizer->path)
+		TRY(tokenizer_open(&run.corpus.tokenizer, run.spec->data->tokenizer->path, e));
+	TRY(plan_print(&run, e));
+	rc = 0;
+out:
+	close_run(&run);
+	return rc;
+}
