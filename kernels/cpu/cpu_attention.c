@@ -12,15 +12,6 @@ struct forward_tile {
 	float max[QUERIES], sum[QUERIES], fade[QUERIES];
 } __attribute__((aligned(CPU_ALIGN)));
 
-static void hide(float *s, const struct tile_range *r, int key, int n)
-{
-	for (int j = 0; j < n; j++)
-		for (int i = 0; i < QUERIES; i++) {
-			bool seen = key + j >= r->lowest[i] && key + j <= r->first + i;
-			s[j * QUERIES + i] = seen ? s[j * QUERIES + i] : -INFINITY;
-		}
-}
-
 /* Scores of n keys to probabilities relative to the running maximum; fade is what older sums must be multiplied by. */
 static void softmax_step(struct forward_tile *t, int n)
 {
@@ -64,7 +55,7 @@ static void stream_keys(struct forward_tile *t, const struct tile_range *r, cons
 		int n = end - key < KEYS ? end - key : KEYS;
 		tile_product(n, QUERIES, HD, (struct tile_operand){k + key * ld, ld, 1}, t->q, QUERIES, t->s, QUERIES, false);
 		if (!tile_is_whole(r, key, n))
-			hide(t->s, r, key, n);
+			tile_hide(t->s, r, key, n, -INFINITY);
 		softmax_step(t, n);
 		if (key > r->begin)
 			fade_output(t, HD);

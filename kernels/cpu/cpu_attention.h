@@ -12,8 +12,8 @@ enum { QUERIES = 2 * TILE_LANES, KEYS = 64, MAX_HD = 256 };
 /* Which keys the queries [first, first+n) of a sequence see. */
 struct tile_range {
 	int first, n;
-	int lowest[QUERIES];            /* first visible key of each query; lanes past n repeat the last */
-	int begin, all_begin;           /* least and greatest of lowest */
+	int lowest[QUERIES];  /* first visible key of each query; lanes past n repeat the last */
+	int begin, all_begin; /* least and greatest of lowest */
 };
 
 static inline struct tile_range tile_range_of(const int32_t *start, int T, int window, int first)
@@ -33,6 +33,17 @@ static inline struct tile_range tile_range_of(const int32_t *start, int T, int w
 static inline bool tile_is_whole(const struct tile_range *r, int key, int n)
 {
 	return key >= r->all_begin && key + n - 1 <= r->first;
+}
+
+/* Puts `hidden` where a query must not see a key; s (n, QUERIES) belongs to keys [key, key+n). */
+static inline void tile_hide(float *s, const struct tile_range *r, int key, int n, float hidden)
+{
+	for (int j = key; j < key + n; j++, s += QUERIES)
+#pragma omp simd
+		for (int i = 0; i < QUERIES; i++) {
+			int seen = (j >= r->lowest[i]) & (j <= r->first + i);
+			s[i] = seen ? s[i] : hidden;
+		}
 }
 
 /* t(HD, QUERIES) = scale * x(n, HD)^T, x's rows ld apart. */

@@ -56,15 +56,6 @@ static void probabilities(struct backward_tile *t, int n)
 			t->p[j * QUERIES + i] = cpu_exp_low(t->p[j * QUERIES + i] - t->lse[i]);
 }
 
-static void hide(float *p, const struct tile_range *r, int key, int n)
-{
-	for (int j = 0; j < n; j++)
-		for (int i = 0; i < QUERIES; i++) {
-			bool seen = key + j >= r->lowest[i] && key + j <= r->first + i;
-			p[j * QUERIES + i] = seen ? p[j * QUERIES + i] : 0.0f;
-		}
-}
-
 static void score_gradients(struct backward_tile *t, int n)
 {
 	for (int j = 0; j < n; j++)
@@ -84,7 +75,7 @@ static void stream_keys(struct backward_tile *t, const struct tile_range *r, con
 		tile_product(n, QUERIES, HD, (struct tile_operand){kk, ld, 1}, t->q, QUERIES, t->p, QUERIES, false);
 		probabilities(t, n);
 		if (!tile_is_whole(r, key, n))
-			hide(t->p, r, key, n);
+			tile_hide(t->p, r, key, n, 0.0f);
 		tile_product(n, QUERIES, HD, (struct tile_operand){vv, ld, 1}, t->d_out, QUERIES, t->ds, QUERIES, false);
 		score_gradients(t, n);
 		tile_product(n, width, QUERIES, (struct tile_operand){t->p, QUERIES, 1}, t->d_out_rows, width,
