@@ -30,8 +30,9 @@ int evaluator_sequence_length(const struct arch *a)
 	return a->max_positions < 2048 ? a->max_positions : 2048;
 }
 
-static struct evaluator_options resolve(const struct arch *a, struct evaluator_options o)
+struct evaluator_options evaluator_resolve(const struct arch *a, const struct evaluator_options *options)
 {
+	struct evaluator_options o = *options;
 	if (!o.sequence_length)
 		o.sequence_length = evaluator_sequence_length(a);
 	if (!o.B)
@@ -43,7 +44,7 @@ static struct evaluator_options resolve(const struct arch *a, struct evaluator_o
 
 struct ops_limits evaluator_limits(const struct arch *a, const struct evaluator_options *options)
 {
-	struct evaluator_options o = resolve(a, *options);
+	struct evaluator_options o = evaluator_resolve(a, options);
 	return transformer_limits(a, o.B * o.T, fused_head_chunk_rows(a->shape.V, FUSED_HEAD_CHUNK_BYTES));
 }
 
@@ -113,7 +114,7 @@ int evaluator_init(struct evaluator **out, struct ops *ops, const struct arch *a
 {
 	int rc = -1;
 	*out = NULL;
-	struct evaluator_options o = resolve(arch, *options);
+	struct evaluator_options o = evaluator_resolve(arch, options);
 	if (check(&o, e) < 0)
 		return -1;
 	struct evaluator *v = calloc(1, sizeof *v);

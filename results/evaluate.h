@@ -22,6 +22,8 @@ struct evaluator_options {
 };
 /* min(max_positions, 2048). */
 int evaluator_sequence_length(const struct arch *);
+/* The options with every 0 that means a default replaced by it. */
+struct evaluator_options evaluator_resolve(const struct arch *, const struct evaluator_options *);
 
 struct evaluator;
 /* Lays out buffers in the arena. Called dry first (arena dry: only counts), then real. ops is borrowed and must have been

@@ -48,10 +48,7 @@ void loaded_model_close(struct loaded_model *m)
 static int lay_out(struct loaded_model *m, struct loaded_model *teacher, const struct evaluator_options *options, struct arena *arena,
 		   struct evaluator **v, struct activations **act, struct err *e)
 {
-	struct evaluator_options o = *options;
-	o.sequence_length = o.sequence_length ? o.sequence_length : evaluator_sequence_length(&m->hf.layout.arch);
-	o.B = o.B ? o.B : 1;
-	o.T = o.T ? o.T : o.sequence_length > 2048 ? o.sequence_length : 2048;
+	struct evaluator_options o = evaluator_resolve(&m->hf.layout.arch, options);
 	o.teacher_V = teacher ? teacher->hf.layout.arch.shape.V : 0;
 	if (evaluator_init(v, m->ops, &m->hf.layout.arch, &o, arena, e) < 0)
 		return -1;
@@ -89,4 +86,43 @@ out:
 	if (memory)
 		m->ops->release(m->ops, memory);
 	return rc;
+}
+
+/* ---- speed ---- */
+
+enum { SPEED_TOKENS = 256, SPEED_DOCUMENTS = 8, SPEED_RUNS = 5 };
+
+static int ascending(const void *pa, const void *pb)
+{
+	double a = *(const double *)pa, b = *(const double *)pb;
+	return (a > b) - (a < b);
+}
+
+static int time_once(struct loaded_model *m, const int32_t *ids, double *tokens_per_s, struct err *e)
+{
+	size_t offsets[SPEED_DOCUMENTS + 1], n_bytes[SPEED_DOCUMENTS] = {0};
+	struct evaluator_options o = {.sequence_length = SPEED_TOKENS};
+	struct evaluation v;
+	for (size_t i = 0; i <= SPEED_DOCUMENTS; i++)
+		offsets[i] = i * SPEED_TOKENS;
+	struct array_documents a = {.ids = ids, .offsets = offsets, .n_bytes = n_bytes, .n = SPEED_DOCUMENTS};
+	struct document_source source = array_documents_open(&a);
+	int rc = loaded_model_evaluate(m, NULL, &o, &source, &v, NULL, NULL, e);
+	*tokens_per_s = rc < 0 ? 0 : (double)v.rows / v.seconds;
+	evaluation_release(&v);
+	return rc;
+}
+
+int loaded_model_speed(struct loaded_model *m, double *tokens_per_s, struct err *e)
+{
+	int32_t ids[SPEED_TOKENS * SPEED_DOCUMENTS];
+	double runs[SPEED_RUNS];
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		ids[i] = (int32_t)(i * 7919 % (size_t)m->hf.layout.arch.shape.V);
+	for (int i = -1; i < SPEED_RUNS; i++)
+		if (time_once(m, ids, &runs[i < 0 ? 0 : i], e) < 0)
+			return -1;
+	qsort(runs, SPEED_RUNS, sizeof *runs, ascending);
+	*tokens_per_s = runs[SPEED_RUNS / 2];
+	return 0;
 }

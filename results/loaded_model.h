@@ -16,9 +16,13 @@ struct loaded_model {
 int loaded_model_open(struct loaded_model *, struct ops *, const char *dir, struct err *);
 void loaded_model_close(struct loaded_model *); /* a zeroed struct is fine */
 
-/* One evaluation with buffers of its own: prices them, allocates, runs, releases. Arguments as evaluator_run. ops has been
- * reserved for evaluator_limits(&m->hf.layout.arch, o). */
-int loaded_model_evaluate(struct loaded_model *, struct loaded_model *teacher, const struct evaluator_options *, const struct document_source *,
-			  struct evaluation *out, void (*progress)(void *user, size_t rows), void *user, struct err *);
+/* One evaluation with buffers of its own: prices them, allocates, runs, releases. teacher: to compare with, on the same ops, or
+ * NULL. Other arguments as evaluator_run. ops has been reserved for evaluator_limits of both architectures. */
+int loaded_model_evaluate(struct loaded_model *, struct loaded_model *teacher, const struct evaluator_options *,
+			  const struct document_source *, struct evaluation *out, void (*progress)(void *user, size_t rows),
+			  void *user, struct err *);
+/* Tokens per second of forward passes with their loss, 8 documents of 256 tokens at a time: the median of five after one to
+ * warm up, so that models are timed alike whatever they are scored on. ops as above. */
+int loaded_model_speed(struct loaded_model *, double *tokens_per_s, struct err *);
 
 #endif

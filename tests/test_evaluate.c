@@ -233,7 +233,7 @@ static void teacher_and_masks(void **state)
 	struct corpus c;
 	struct ops *ops = open_ops();
 	struct loaded_model student, teacher;
-	struct evaluation plain, same, other, ones, halved;
+	struct evaluation plain, same, other, ones, halved, whole;
 	struct bench b;
 	struct err e;
 	(void)state;
@@ -272,8 +272,20 @@ static void teacher_and_masks(void **state)
 	bench_close(&b);
 	ops->release(ops, b.memory);
 
-	struct evaluation *all[] = {&plain, &same, &other, &ones, &halved};
-	for (int i = 0; i < 5; i++)
+	/* The same through buffers of its own. */
+	struct array_documents a = documents_of(&c, 0, N_DOCUMENTS);
+	struct document_source source = array_documents_open(&a);
+	struct evaluator_options o = {.sequence_length = 48};
+	assert_ok(loaded_model_evaluate(&student, &teacher, &o, &source, &whole, NULL, NULL, &e), &e);
+	check_same_scores(&whole, &plain);
+	assert_close(whole.kl, other.kl, 0, 1e-5);
+	assert_close(whole.agreement_top1, other.agreement_top1, 1e-12, 0);
+	double tokens_per_s;
+	assert_ok(loaded_model_speed(&student, &tokens_per_s, &e), &e);
+	assert_true(tokens_per_s > 0);
+
+	struct evaluation *all[] = {&plain, &same, &other, &ones, &halved, &whole};
+	for (int i = 0; i < 6; i++)
 		evaluation_release(all[i]);
 	loaded_model_close(&student);
 	loaded_model_close(&teacher);
