@@ -145,7 +145,8 @@ static int added_id(struct tokenizer *t, struct added_token *a, int64_t declared
 		return err_user(e, "%s: added token \"%.60s\" has id %lld, but by its place in the vocabulary it is %lld", name,
 				a->content.v, (long long)declared, (long long)id);
 	if (known < 0 && vocabulary_token(&t->bpe.vocabulary, (int32_t)id, &n_other))
-		return err_user(e, "%s: added token \"%.60s\" shares id %lld with another token", name, a->content.v, (long long)id);
+		return err_user(e, "%s: added token \"%.60s\" shares id %lld with another token", name, a->content.v,
+				(long long)id);
 	a->id = (int32_t)id;
 	return vocabulary_add(&t->added.ids, id, a->content.v, a->content.n, e);
 }
@@ -186,7 +187,8 @@ static int read_added_tokens(struct tokenizer *t, const json_t *root, const char
 
 /* ---- post-processor ---- */
 
-static int append_special(struct tokenizer *t, struct ids *to, const json_t *json, const json_t *piece, const char *name, struct err *e)
+static int append_special(struct tokenizer *t, struct ids *to, const json_t *json, const json_t *piece, const char *name,
+			  struct err *e)
 {
 	const char *id = json_string_value(json_object_get(piece, "id"));
 	const json_t *ids = json_object_get(json_object_get(json_object_get(json, "special_tokens"), id ? id : ""), "ids");
@@ -262,7 +264,8 @@ static int32_t special_id(const struct tokenizer *t, const char *token)
 }
 
 /* The token that the config names: "…" or {"content": "…"}. *id is left alone when it does not say. */
-static int config_token(const struct tokenizer *t, const json_t *config, const char *key, const char *name, int32_t *id, struct err *e)
+static int config_token(const struct tokenizer *t, const json_t *config, const char *key, const char *name, int32_t *id,
+			struct err *e)
 {
 	const json_t *v = json_object_get(config, key);
 	const json_t *content = json_is_object(v) ? json_object_get(v, "content") : v;

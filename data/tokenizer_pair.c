@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/fsio.h"
+#include "data/tokenizer_make.h"
 #include "data/tokenizer_parts.h"
 
 #define FILE_MAX ((size_t)1 << 30)
@@ -52,17 +53,9 @@ static json_t *added_tokens(const json_t *vocab, const json_t *config)
 			again = again || (other && !strcmp(other, name));
 		}
 		if (id && !again)
-			json_array_append_new(list, json_pack("{s:O, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id, "content", name,
-				"single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
+			json_array_append_new(list, make_special_token(name, json_integer_value(id)));
 	}
 	return list;
-}
-
-static void add_special(json_t *single, json_t *specials, const json_t *vocab, const char *name)
-{
-	json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", 0));
-	json_object_set_new(specials, name, json_pack("{s:s, s:[O], s:[s]}", "id", name, "ids", json_object_get(vocab, name),
-						      "tokens", name));
 }
 
 /* add_bos_token and add_eos_token, which transformers obeys where there is no tokenizer.json. */
@@ -70,20 +63,8 @@ static json_t *post_processor(const json_t *vocab, const json_t *config)
 {
 	const char *bos = json_is_true(json_object_get(config, "add_bos_token")) ? config_name(config, "bos_token") : NULL;
 	const char *eos = json_is_true(json_object_get(config, "add_eos_token")) ? config_name(config, "eos_token") : NULL;
-	json_t *single = json_array(), *specials = json_object();
-	if (bos && json_object_get(vocab, bos))
-		add_special(single, specials, vocab, bos);
-	json_array_append_new(single, json_pack("{s:{s:s, s:i}}", "Sequence", "id", "A", "type_id", 0));
-	if (eos && json_object_get(vocab, eos))
-		add_special(single, specials, vocab, eos);
-	return json_pack("{s:s, s:o, s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], s:o}", "type", "TemplateProcessing", "single", single, "pair",
-			 "Sequence", "id", "A", "type_id", 0, "Sequence", "id", "B", "type_id", 1, "special_tokens", specials);
-}
-
-static json_t *byte_level(bool add_prefix_space)
-{
-	return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", add_prefix_space, "trim_offsets", 1,
-			 "use_regex", 1);
+	const json_t *bos_id = bos ? json_object_get(vocab, bos) : NULL, *eos_id = eos ? json_object_get(vocab, eos) : NULL;
+	return make_template(bos_id ? bos : NULL, json_integer_value(bos_id), eos_id ? eos : NULL, json_integer_value(eos_id));
 }
 
 static int dump(json_t *root, struct bytes *out, struct err *e)
@@ -101,9 +82,9 @@ static json_t *assemble(json_t *vocab, json_t *merges, const json_t *config)
 {
 	bool space = json_is_true(json_object_get(config, "add_prefix_space"));
 	return json_pack("{s:s, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:b, s:b, s:b, s:O, s:o}}", "version", "1.0", "added_tokens",
-			 added_tokens(vocab, config), "normalizer", "pre_tokenizer", byte_level(space), "post_processor",
-			 post_processor(vocab, config), "decoder", byte_level(true), "model", "type", "BPE", "unk_token", "fuse_unk", 0,
-			 "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
+			 added_tokens(vocab, config), "normalizer", "pre_tokenizer", make_byte_level(space), "post_processor",
+			 post_processor(vocab, config), "decoder", make_byte_level(true), "model", "type", "BPE", "unk_token",
+			 "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
 }
 
 int tokenizer_pair_json(const char *vocab_path, const char *merges_path, const char *config, size_t n_config, struct bytes *out,

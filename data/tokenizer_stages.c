@@ -114,7 +114,8 @@ int tokenizer_read_normalizer(struct normalize *z, const json_t *json, const cha
 
 /* ---- pre-tokenizer ---- */
 
-static int get_behavior(const json_t *json, const char *name, enum split_behavior fallback, enum split_behavior *out, struct err *e)
+static int get_behavior(const json_t *json, const char *name, enum split_behavior fallback, enum split_behavior *out,
+			struct err *e)
 {
 	static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
 	const json_t *v = json_object_get(json, "behavior");
@@ -155,7 +156,8 @@ static int read_metaspace(struct pretokenize_stage *stage, const json_t *json, c
 	while (i < 3 && strcmp(scheme, schemes[i]))
 		i++;
 	if (i == 3 || (!prefix && i != PREPEND_NEVER))
-		return err_user(e, "%s: Metaspace with prepend_scheme \"%s\"%s", name, scheme, prefix ? "" : " but no add_prefix_space");
+		return err_user(e, "%s: Metaspace with prepend_scheme \"%s\"%s", name, scheme,
+				prefix ? "" : " but no add_prefix_space");
 	stage->prepend = (enum prepend_scheme)i;
 	return pattern_init_string(&stage->pattern, stage->content.v, stage->content.n, e);
 }

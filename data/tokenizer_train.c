@@ -195,7 +195,8 @@ static int merge_word(struct trainer *t, uint32_t word, uint64_t pair, int32_t j
 			continue;
 		}
 		from += 2;
-		if (to && (change(t, s[to - 1], left, -w->count, word, e) < 0 || change(t, s[to - 1], joined, w->count, word, e) < 0))
+		if (to &&
+		    (change(t, s[to - 1], left, -w->count, word, e) < 0 || change(t, s[to - 1], joined, w->count, word, e) < 0))
 			return -1;
 		if (from < w->n &&
 		    (change(t, right, s[from], -w->count, word, e) < 0 || change(t, joined, s[from], w->count, word, e) < 0))
@@ -312,7 +313,8 @@ static int read_documents(struct trainer *t, tokenizer_next_document *next, void
 	for (size_t i = 0; (more = next(context, &text, &n, e)) > 0; i++) {
 		size_t good = utf8_valid_prefix(text, n);
 		if (good < n)
-			return err_user(e, "document %zu is no UTF-8: byte 0x%02x at offset %zu", i + 1, (unsigned char)text[good], good);
+			return err_user(e, "document %zu is no UTF-8: byte 0x%02x at offset %zu", i + 1,
+					(unsigned char)text[good], good);
 		if (pretokenize_run(&t->pretokenize, text, n, true, count_word, t, e) < 0)
 			return -1;
 	}

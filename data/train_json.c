@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "data/tokenizer_make.h"
 #include "data/train_words.h"
 
 static json_t *token_text(const struct vocabulary *v, int32_t id)
@@ -50,57 +50,30 @@ out:
 	return NULL;
 }
 
+static int32_t id_of(const struct vocabulary *v, const char *token)
+{
+	return token ? vocabulary_find(v, token, strlen(token)) : -1;
+}
+
 static bool same(const char *a, const char *b)
 {
 	return a && b && !strcmp(a, b);
 }
 
-static json_t *added_list(const struct tokenizer_train_options *o)
+static json_t *added_list(const struct tokenizer_train_options *o, const struct vocabulary *v)
 {
 	const char *const names[] = {o->bos, same(o->bos, o->eos) ? NULL : o->eos};
 	json_t *list = json_array();
-	int id = 0;
 	for (int i = 0; i < 2; i++)
 		if (names[i])
-			json_array_append_new(list, json_pack("{s:i, s:s, s:b, s:b, s:b, s:b, s:b}", "id", id++, "content", names[i],
-				"single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1));
-	return list;
-}
-
-static json_t *special_piece(const char *name, int type_id)
-{
-	return json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", type_id);
-}
-
-/* bos? A eos? for a text, the same once more with B for the second of a pair */
-static json_t *pieces(const char *bos, const char *eos, bool pair)
-{
-	json_t *list = json_array();
-	for (int i = 0; i < (pair ? 2 : 1); i++) {
-		if (bos)
-			json_array_append_new(list, special_piece(bos, i));
-		json_array_append_new(list, json_pack("{s:{s:s, s:i}}", "Sequence", "id", i ? "B" : "A", "type_id", i));
-		if (eos)
-			json_array_append_new(list, special_piece(eos, i));
-	}
+			json_array_append_new(list, make_special_token(names[i], id_of(v, names[i])));
 	return list;
 }
 
 static json_t *template_processing(const struct tokenizer_train_options *o, const struct vocabulary *v)
 {
-	const char *const names[] = {o->add_bos ? o->bos : NULL, o->add_eos ? o->eos : NULL};
-	json_t *specials = json_object();
-	for (int i = 0; i < 2; i++)
-		if (names[i])
-			json_object_set_new(specials, names[i], json_pack("{s:s, s:[i], s:[s]}", "id", names[i], "ids",
-				(int)vocabulary_find(v, names[i], strlen(names[i])), "tokens", names[i]));
-	return json_pack("{s:s, s:o, s:o, s:o}", "type", "TemplateProcessing", "single", pieces(names[0], names[1], false), "pair",
-			 pieces(names[0], names[1], true), "special_tokens", specials);
-}
-
-static json_t *byte_level(void)
-{
-	return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1);
+	const char *bos = o->add_bos ? o->bos : NULL, *eos = o->add_eos ? o->eos : NULL;
+	return make_template(bos, id_of(v, bos), eos, id_of(v, eos));
 }
 
 static json_t *vocab_object(const struct vocabulary *v)
@@ -133,10 +106,11 @@ int train_json(const struct tokenizer_train_options *o, const struct vocabulary 
 	if (!list)
 		return -1;
 	json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:o, s:o, s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}}",
-		"version", "1.0", "truncation", "padding", "added_tokens", added_list(o), "normalizer", "pre_tokenizer", byte_level(),
-		"post_processor", template_processing(o, v), "decoder", byte_level(), "model", "type", "BPE", "dropout", "unk_token",
-		"continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0,
-		"vocab", vocab_object(v), "merges", list);
+				 "version", "1.0", "truncation", "padding", "added_tokens", added_list(o, v), "normalizer",
+				 "pre_tokenizer", make_byte_level(false), "post_processor", template_processing(o, v), "decoder",
+				 make_byte_level(false), "model", "type", "BPE", "dropout", "unk_token",
+				 "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
+				 "ignore_merges", 0, "vocab", vocab_object(v), "merges", list);
 	if (dump(root, 1, json, e) < 0)
 		return -1;
 	return dump(json_pack("{s:s, s:s*, s:s*, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token", o->bos,

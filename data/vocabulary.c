@@ -79,7 +79,8 @@ int vocabulary_add(struct vocabulary *v, int64_t id, const char *token, size_t n
 {
 	int shown = (int)(n > 60 ? 60 : n);
 	if (id < 0 || id >= VOCABULARY_MAX || n > UINT32_MAX)
-		return err_user(e, "token \"%.*s\" has id %lld, expected one in [0, %d)", shown, token, (long long)id, VOCABULARY_MAX);
+		return err_user(e, "token \"%.*s\" has id %lld, expected one in [0, %d)", shown, token, (long long)id,
+				VOCABULARY_MAX);
 	size_t n_other = 0;
 	const char *other = vocabulary_token(v, (int32_t)id, &n_other);
 	if (other)

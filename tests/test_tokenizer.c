@@ -205,6 +205,30 @@ static void writes_what_it_read(void **state)
 	test_dir_remove(&dir);
 }
 
+/* transformers obeys add_bos_token where there is no tokenizer.json. */
+static void pair_obeys_its_config(void **state)
+{
+	(void)state;
+	struct err e;
+	struct tokenizer *t;
+	struct ids ids = {0};
+	struct test_path dir = test_dir_make();
+	test_write(test_join(&dir, "vocab.json").text, "{\"a\": 0, \"b\": 1, \"ab\": 2, \"<|endoftext|>\": 3, \"<e>\": 4}");
+	test_write(test_join(&dir, "merges.txt").text, "#version: 0.2\r\na b\r\n");
+	test_write(test_join(&dir, "tokenizer_config.json").text,
+		   "{\"add_bos_token\": true, \"add_eos_token\": true, \"eos_token\": {\"content\": \"<e>\"}}");
+	assert_ok(tokenizer_open(&t, dir.text, &e), &e);
+	assert_int_equal(tokenizer_bos(t), 3);
+	assert_int_equal(tokenizer_eos(t), 4);
+	assert_true(tokenizer_adds_bos(t) && tokenizer_adds_eos(t));
+	assert_ok(tokenizer_encode_document(t, "ab<e>a", 6, &ids, &e), &e);
+	assert_int_equal(ids.n, 5);
+	assert_memory_equal(ids.v, ((int32_t[]){3, 2, 4, 0, 4}), sizeof(int32_t[5]));
+	ids_release(&ids);
+	tokenizer_free(t);
+	test_dir_remove(&dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +237,7 @@ int main(void)
 		cmocka_unit_test(comparison_sees_one_wrong_id),
 		cmocka_unit_test(says_what_it_adds),
 		cmocka_unit_test(writes_what_it_read),
+		cmocka_unit_test(pair_obeys_its_config),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
