@@ -1,0 +1,416 @@
+/* prune/cut.c, prune/kept.c: the cut model's logits equal the masked model's, with soft z, for every family, tied and untied,
+ * and one wrong factor anywhere shows. Measured noise floor of the comparison: worst element 3e-6, NMSE 1e-12. */
+#include "tests/device.h"
+
+#include "base/rng.h"
+#include "model/transformer.h"
+#include "prune/cut.h"
+
+#define CUT_NMSE 1e-10
+#define CUT_WORST 1e-4
+
+enum { B = 2, T = 13, N = B * T, V = 11 };
+
+static const struct shape source_shape = {.L = 3, .C = 24, .F = 20, .NH = 6, .NKV = 2, .HD = 4, .V = V};
+
+struct variant {
+	const char *name, *family;
+	bool tied, qkv_bias, o_bias, mlp_bias, qk_norm;
+	int window;
+};
+static const struct variant variants[] = {
+	{.name = "llama tied", .family = "llama", .tied = true},
+	{.name = "llama untied", .family = "llama"},
+	{.name = "llama biases", .family = "llama", .qkv_bias = true, .o_bias = true, .mlp_bias = true},
+	{.name = "llama biases tied", .family = "llama", .tied = true, .qkv_bias = true, .o_bias = true, .mlp_bias = true},
+	{.name = "mistral", .family = "mistral", .window = 5},
+	{.name = "qwen2", .family = "qwen2", .qkv_bias = true},
+	{.name = "qwen2 tied", .family = "qwen2", .qkv_bias = true, .tied = true},
+	{.name = "qwen3", .family = "qwen3", .qk_norm = true},
+	{.name = "qwen3 tied", .family = "qwen3", .qk_norm = true, .tied = true},
+};
+enum { N_VARIANTS = sizeof variants / sizeof *variants };
+
+static const struct target targets[] = {
+	{.hidden = 12},
+	{.layers = 2},
+	{.heads = 4},
+	{.heads = 3, .kv_heads = 1},
+	{.heads = 2, .kv_heads = 1},
+	{.intermediate = 7},
+	{.layers = 2, .hidden = 16, .heads = 4, .intermediate = 13},
+	{.layers = 1, .hidden = 12, .heads = 2, .kv_heads = 1, .intermediate = 5},
+};
+enum { N_TARGETS = sizeof targets / sizeof *targets };
+
+static struct arch arch_of(const struct variant *v)
+{
+	return (struct arch){.family = v->family, .shape = source_shape, .max_positions = 32, .window = v->window,
+			     .norm_eps = 1e-5f, .init_std = 0.02f, .tied = v->tied, .qkv_bias = v->qkv_bias,
+			     .o_bias = v->o_bias, .mlp_bias = v->mlp_bias, .qk_norm = v->qk_norm, .rope_theta = 1e4};
+}
+
+/* Weights with nothing trivial in them: norms around 1, biases and matrices N(0, 0.3). */
+static float *random_weights(const struct param_layout *layout)
+{
+	float *flat = calloc(layout->n_elems, sizeof *flat);
+	assert_non_null(flat);
+	for (int i = 0; i < layout->n_tensors; i++) {
+		const struct hf_tensor *t = &layout->tensors[i];
+		bool norm = !t->cols && t->kind != PARAM_QKV_BIAS && t->kind != PARAM_O_BIAS &&
+			    t->kind != PARAM_GATE_UP_BIAS && t->kind != PARAM_DOWN_BIAS;
+		for (size_t k = t->offset; k < t->offset + t->rows * (t->cols ? t->cols : 1); k++)
+			flat[k] = (norm ? 1 : 0) + 0.3f * rng_normal(3, RNG_TEST, 0, k);
+	}
+	return flat;
+}
+
+/* ---- masks with the right counts ---- */
+
+struct soft_masks {
+	float hidden[24], layers[3], heads[18], ffn[60];
+	struct host_masks z;
+};
+
+/* n_kept of n soft values in (0.2, 1), the rest 0, at random places. */
+static void random_row(float *z, int n, int n_kept, uint64_t seed)
+{
+	uint32_t order[32];
+	rng_permutation(seed, RNG_TEST, 1, (uint32_t)n, order);
+	for (int i = 0; i < n; i++)
+		z[order[i]] = i < n_kept ? 0.2f + 0.8f * rng_uniform(seed, RNG_TEST, 2, (uint64_t)i) : 0;
+}
+
+static void random_heads(float *z, const struct shape *s, const struct shape *t, uint64_t seed)
+{
+	float groups[8];
+	int size = s->NH / s->NKV;
+	random_row(groups, s->NKV, t->NKV, seed);
+	for (int g = 0; g < s->NKV; g++) {
+		random_row(z + g * size, size, t->NH / t->NKV, seed + 7 + (uint64_t)g);
+		for (int i = 0; i < size; i++)
+			z[g * size + i] *= groups[g];
+	}
+}
+
+static void random_masks(struct soft_masks *m, const struct shape *s, const struct shape *t, uint64_t seed)
+{
+	m->z = (struct host_masks){0};
+	random_row(m->hidden, s->C, t->C, seed);
+	random_row(m->layers, s->L, t->L, seed + 1);
+	for (int l = 0; l < s->L; l++) {
+		random_heads(m->heads + l * s->NH, s, t, seed + 100 + 10 * (uint64_t)l);
+		random_row(m->ffn + l * s->F, s->F, t->F, seed + 200 + (uint64_t)l);
+	}
+	m->z.hidden = t->C < s->C ? m->hidden : NULL;
+	m->z.layers = t->L < s->L ? m->layers : NULL;
+	m->z.heads = t->NH < s->NH ? m->heads : NULL;
+	m->z.ffn = t->F < s->F ? m->ffn : NULL;
+}
+
+/* ---- logits ---- */
+
+struct bench {
+	struct ops *ops;
+	int32_t *tokens, *pos, *start;
+};
+
+static struct bench bench_open(void)
+{
+	struct arch a = arch_of(&variants[0]);
+	struct ops_limits limits = transformer_limits(&a, N, N);
+	struct bench b = {.ops = test_ops(1, false, &limits)};
+	int32_t tokens[N], pos[N], start[N] = {0};
+	for (int i = 0; i < N; i++) {
+		tokens[i] = i * 7 % V;
+		pos[i] = i % T;
+	}
+	b.tokens = test_device(b.ops, tokens, sizeof tokens);
+	b.pos = test_device(b.ops, pos, sizeof pos);
+	b.start = test_device(b.ops, start, sizeof start);
+	return b;
+}
+
+static void bench_close(struct bench *b)
+{
+	b->ops->release(b->ops, b->tokens);
+	b->ops->release(b->ops, b->pos);
+	b->ops->release(b->ops, b->start);
+	ops_cpu_close(b->ops);
+}
+
+/* (N, V), head product in double. */
+static void logits_of(const struct bench *b, const struct param_layout *layout, float *flat, const struct host_masks *z, float *out)
+{
+	struct ops *ops = b->ops;
+	const struct arch *a = &layout->arch;
+	const struct params params = {.layout = layout, .master = flat, .copy = flat, .vectors = flat};
+	const struct batch batch = {.B = B, .T = T, .tokens = b->tokens, .pos = b->pos, .start = b->start};
+	const struct masks masks = z ? (struct masks){z->hidden, z->layers, z->layers, z->heads, z->ffn} : (struct masks){0};
+	const float *head = params_in(layout, flat, PARAM_HEAD, -1);
+	struct arena arena = arena_dry();
+	struct activations *act;
+	struct err e;
+	assert_ok(activations_init(&act, ops, a, B, T, ACTIVATIONS_INFER, &arena, &e), &e);
+	activations_free(act);
+	test_arena_back(ops, &arena);
+	assert_ok(activations_init(&act, ops, a, B, T, ACTIVATIONS_INFER, &arena, &e), &e);
+	activations_upload_tables(act, ops, a);
+	const float *h = transformer_forward(ops, &params, act, &batch, z ? &masks : NULL, NULL);
+	for (size_t n = 0; n < N; n++)
+		for (size_t v = 0; v < V; v++) {
+			double sum = 0;
+			for (size_t c = 0; c < (size_t)a->shape.C; c++)
+				sum += (double)h[n * (size_t)a->shape.C + c] * (double)head[v * (size_t)a->shape.C + c];
+			out[n * V + v] = (float)sum;
+		}
+	activations_free(act);
+	ops->release(ops, arena.base);
+}
+
+/* ---- one case: source, target, masks, cut ---- */
+
+struct cut_case {
+	struct arch source_arch, target_arch;
+	struct param_layout source, target;
+	float *src, *dst;
+	struct soft_masks masks;
+	struct kept kept;
+};
+
+static void case_open(struct cut_case *c, const struct variant *v, const struct target *t, uint64_t seed)
+{
+	struct err e;
+	c->source_arch = arch_of(v);
+	assert_ok(target_arch(&c->target_arch, &c->source_arch, t, &e), &e);
+	assert_ok(param_layout_init(&c->source, &c->source_arch, &e), &e);
+	assert_ok(param_layout_init(&c->target, &c->target_arch, &e), &e);
+	c->src = random_weights(&c->source);
+	c->dst = malloc(c->target.n_elems * sizeof *c->dst);
+	assert_non_null(c->dst);
+	memset(c->dst, 0xff, c->target.n_elems * sizeof *c->dst);
+	random_masks(&c->masks, &c->source_arch.shape, &c->target_arch.shape, seed);
+	assert_ok(kept_from_masks(&c->kept, &c->source_arch, &c->target_arch, &c->masks.z, &e), &e);
+	prune_cut(&c->source, c->src, &c->target, c->dst, &c->kept, &c->masks.z);
+}
+
+static void case_close(struct cut_case *c)
+{
+	kept_release(&c->kept);
+	param_layout_release(&c->source);
+	param_layout_release(&c->target);
+	free(c->src);
+	free(c->dst);
+}
+
+static void masked_equals_cut_for_every_family_and_target(void **state)
+{
+	struct bench b = bench_open();
+	float masked[N * V], cut[N * V];
+	struct test_distance worst = {0};
+	(void)state;
+	for (int v = 0; v < N_VARIANTS; v++)
+		for (int t = 0; t < N_TARGETS; t++) {
+			struct cut_case c;
+			case_open(&c, &variants[v], &targets[t], 1000 * (uint64_t)v + 17 * (uint64_t)t);
+			logits_of(&b, &c.source, c.src, &c.masks.z, masked);
+			logits_of(&b, &c.target, c.dst, NULL, cut);
+			struct test_distance d = test_distance_of(cut, NULL, masked, N * V);
+			if (!(d.nmse <= CUT_NMSE && d.worst <= CUT_WORST))
+				fail_msg("%s, target %d: NMSE %.3g, worst %.3g", variants[v].name, t, d.nmse, d.worst);
+			worst.nmse = fmax(worst.nmse, d.nmse);
+			worst.worst = fmax(worst.worst, d.worst);
+			case_close(&c);
+		}
+	print_message("measured: NMSE %.2g, worst element %.2g\n", worst.nmse, worst.worst);
+	bench_close(&b);
+}
+
+static float *largest(float *x, size_t n)
+{
+	size_t at = 0;
+	for (size_t i = 1; i < n; i++)
+		at = fabsf(x[i]) > fabsf(x[at]) ? i : at;
+	return x + at;
+}
+
+/* Every tensor of every family matters to the comparison: one element of the wrong sign is seen. */
+static void one_wrong_element_is_seen(void **state)
+{
+	struct bench b = bench_open();
+	float masked[N * V], cut[N * V];
+	(void)state;
+	for (int v = 0; v < N_VARIANTS; v++) {
+		struct cut_case c;
+		case_open(&c, &variants[v], &targets[6], 5);
+		logits_of(&b, &c.source, c.src, &c.masks.z, masked);
+		for (int i = 0; i < c.target.n_tensors; i++) {
+			const struct hf_tensor *t = &c.target.tensors[i];
+			float *element = largest(c.dst + t->offset, t->rows * (t->cols ? t->cols : 1));
+			*element = -*element;
+			logits_of(&b, &c.target, c.dst, NULL, cut);
+			*element = -*element;
+			struct test_distance d = test_distance_of(cut, NULL, masked, N * V);
+			if (d.nmse <= CUT_NMSE && d.worst <= CUT_WORST)
+				fail_msg("%s: a wrong %s is not seen: NMSE %.3g, worst %.3g", variants[v].name, t->name, d.nmse,
+					 d.worst);
+		}
+		case_close(&c);
+	}
+	bench_close(&b);
+}
+
+/* The faults of the reference: z twice at a tied head, z at an untied one. */
+static void a_head_folded_twice_is_seen(void **state)
+{
+	struct bench b = bench_open();
+	float masked[N * V], cut[N * V];
+	(void)state;
+	for (int v = 0; v < 2; v++) {
+		struct cut_case c;
+		case_open(&c, &variants[v], &targets[0], 5);
+		logits_of(&b, &c.source, c.src, &c.masks.z, masked);
+		float *norm = params_in(&c.target, c.dst, PARAM_FINAL_NORM, -1);
+		for (int i = 0; i < c.target_arch.shape.C; i++)
+			norm[i] *= c.masks.z.hidden[c.kept.hidden[i]];
+		logits_of(&b, &c.target, c.dst, NULL, cut);
+		assert_true(test_distance_of(cut, NULL, masked, N * V).worst > 100 * CUT_WORST);
+		case_close(&c);
+	}
+	bench_close(&b);
+}
+
+static void kept_layers_are_copied_whole(void **state)
+{
+	const int layers[] = {0, 2};
+	struct bench b = bench_open();
+	float dropped[N * V], cut[N * V], z[] = {1, 0, 1};
+	(void)state;
+	for (int v = 0; v < N_VARIANTS; v++) {
+		struct arch source = arch_of(&variants[v]), target = source;
+		struct param_layout from, to;
+		struct kept kept;
+		struct err e;
+		target.shape.L = 2;
+		assert_ok(param_layout_init(&from, &source, &e), &e);
+		assert_ok(param_layout_init(&to, &target, &e), &e);
+		float *src = random_weights(&from), *dst = malloc(to.n_elems * sizeof *dst);
+		assert_ok(kept_from_layers(&kept, &source, layers, 2, &e), &e);
+		prune_cut(&from, src, &to, dst, &kept, NULL);
+		for (int kind = PARAM_ATTN_NORM; kind < PARAM_KINDS; kind++) {
+			size_t at = from.offsets[3 * PARAM_KINDS + kind];
+			if (at != SIZE_MAX)
+				assert_memory_equal(dst + to.offsets[2 * PARAM_KINDS + kind], src + at, 4 * sizeof *src);
+		}
+		logits_of(&b, &from, src, &(struct host_masks){.layers = z}, dropped);
+		logits_of(&b, &to, dst, NULL, cut);
+		assert_floats(cut, dropped, N * V, CUT_NMSE, CUT_WORST);
+		kept_release(&kept);
+		param_layout_release(&from);
+		param_layout_release(&to);
+		free(src);
+		free(dst);
+	}
+	bench_close(&b);
+}
+
+static void nothing_cut_is_a_copy(void **state)
+{
+	(void)state;
+	for (int v = 0; v < N_VARIANTS; v++) {
+		struct cut_case c;
+		case_open(&c, &variants[v], &(struct target){0}, 1);
+		assert_memory_equal(c.dst, c.src, c.source.n_elems * sizeof *c.src);
+		case_close(&c);
+	}
+}
+
+/* ---- masks that do not fit ---- */
+
+static void assert_misfit(struct soft_masks *m, const char *part)
+{
+	struct arch source = arch_of(&variants[0]), target;
+	struct kept kept;
+	struct err e;
+	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	assert_fails(kept_from_masks(&kept, &source, &target, &m->z, &e), &e, part);
+	assert_int_equal(e.status, ERR_USER);
+	assert_null(kept.block);
+}
+
+static struct soft_masks *fitting(struct soft_masks *m)
+{
+	struct arch source = arch_of(&variants[0]), target;
+	struct err e;
+	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	random_masks(m, &source.shape, &target.shape, 3);
+	for (int l = 0; l < 3; l++)
+		m->layers[l] = l < 2 ? 0.5f : 0;
+	return m;
+}
+
+static void set_all(float *z, int n, float value)
+{
+	for (int i = 0; i < n; i++)
+		z[i] = value;
+}
+
+static void wrong_counts_are_refused_by_name(void **state)
+{
+	struct soft_masks m;
+	(void)state;
+	set_all(fitting(&m)->hidden, 24, 1);
+	assert_misfit(&m, "hidden keeps 24 of 24, the target wants 16");
+	set_all(fitting(&m)->layers, 3, 1);
+	assert_misfit(&m, "layers keeps 3 of 3, the target wants 2");
+	set_all(fitting(&m)->ffn + 20, 20, 0);
+	assert_misfit(&m, "ffn of layer 1 keeps 0 of 20, the target wants 13");
+	set_all(fitting(&m)->heads + 9, 3, 0.5f);
+	assert_misfit(&m, "heads of layer 1, group 1, keeps 3 of 3, the target wants 2");
+	set_all(fitting(&m)->heads + 9, 3, 0);
+	assert_misfit(&m, "heads of layer 1 keeps 1 of 2 key-value groups, the target wants 2");
+	fitting(&m)->z.hidden = NULL;
+	assert_misfit(&m, "hidden keeps 24 of 24, the target wants 16");
+}
+
+static void rows_of_dropped_layers_do_not_count(void **state)
+{
+	struct arch source = arch_of(&variants[0]), target;
+	struct soft_masks m;
+	struct kept kept;
+	struct err e;
+	(void)state;
+	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	set_all(fitting(&m)->ffn + 40, 20, 1);
+	assert_ok(kept_from_masks(&kept, &source, &target, &m.z, &e), &e);
+	assert_int_equal(kept.layers[1], 1);
+	kept_release(&kept);
+}
+
+static void bad_layer_lists_are_refused(void **state)
+{
+	const struct arch source = arch_of(&variants[0]);
+	struct kept kept;
+	struct err e;
+	(void)state;
+	assert_fails(kept_from_layers(&kept, &source, NULL, 0, &e), &e, "none listed");
+	assert_fails(kept_from_layers(&kept, &source, (int[]){0, 3}, 2, &e), &e, "3 is not a layer of the source, which has 0 to 2");
+	assert_fails(kept_from_layers(&kept, &source, (int[]){-1}, 1, &e), &e, "-1 is not a layer");
+	assert_fails(kept_from_layers(&kept, &source, (int[]){1, 1}, 2, &e), &e, "1 after 1");
+	assert_fails(kept_from_layers(&kept, &source, (int[]){2, 0}, 2, &e), &e, "0 after 2");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(masked_equals_cut_for_every_family_and_target),
+		cmocka_unit_test(one_wrong_element_is_seen),
+		cmocka_unit_test(a_head_folded_twice_is_seen),
+		cmocka_unit_test(kept_layers_are_copied_whole),
+		cmocka_unit_test(nothing_cut_is_a_copy),
+		cmocka_unit_test(wrong_counts_are_refused_by_name),
+		cmocka_unit_test(rows_of_dropped_layers_do_not_count),
+		cmocka_unit_test(bad_layer_lists_are_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
