@@ -17,7 +17,7 @@ static const struct key shape_keys[] = {
 	{"intermediate", KEY_INT, AT(shape_spec, intermediate), NULL, "0", .max = 1 << 22, .doc = "FFN channels (intermediate_size)"},
 	{0},
 };
-static const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL};
+const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL};
 
 static const char *const losses[] = {"forward_kl", NULL};
 static const struct key distill_keys[] = {

@@ -116,7 +116,7 @@ struct recipe_spec {
 };
 
 extern const struct section recipe_section, train_section, masks_section, init_section, data_section, teacher_section,
-	student_section, report_section, domain_section;
+	student_section, report_section, domain_section, shape_section;
 
 struct recipe {
 	struct recipe_spec *spec;

@@ -126,3 +126,64 @@ int loaded_model_speed(struct loaded_model *m, double *tokens_per_s, struct err 
 	*tokens_per_s = runs[SPEED_RUNS / 2];
 	return 0;
 }
+
+struct logits_buffers {
+	struct activations *act;
+	int32_t *tokens, *pos, *start; /* (T) device */
+	float *logits;                 /* (rows, V) device */
+};
+
+static int lay_out_logits(struct loaded_model *m, int T, int rows, struct arena *arena, struct logits_buffers *b, struct err *e)
+{
+	size_t V = (size_t)m->hf.layout.arch.shape.V, n = (size_t)T * sizeof(int32_t);
+	b->tokens = arena_alloc(arena, n);
+	b->pos = arena_alloc(arena, n);
+	b->start = arena_alloc(arena, n);
+	b->logits = arena_alloc(arena, (size_t)rows * V * sizeof(float));
+	return activations_init(&b->act, m->ops, &m->hf.layout.arch, 1, T, ACTIVATIONS_INFER, arena, e);
+}
+
+static void run_logits(struct loaded_model *m, struct logits_buffers *b, const int32_t *ids, int32_t *pos, int T, int rows, float *logits)
+{
+	struct ops *ops = m->ops;
+	int C = m->hf.layout.arch.shape.C, V = m->hf.layout.arch.shape.V;
+	size_t n = (size_t)T * sizeof *ids;
+	for (int i = 0; i < T; i++)
+		pos[i] = i;
+	ops->upload(ops, b->tokens, ids, n);
+	ops->upload(ops, b->pos, pos, n);
+	ops->zero(ops, b->start, n);
+	activations_upload_tables(b->act, ops, &m->hf.layout.arch);
+	struct batch batch = {.B = 1, .T = T, .tokens = b->tokens, .pos = b->pos, .start = b->start};
+	const char *hidden = transformer_forward(ops, &m->params, b->act, &batch, NULL, NULL);
+	for (int at = 0; at < T; at += rows) {
+		int k = T - at < rows ? T - at : rows;
+		fused_head_logits(ops, hidden + (size_t)at * (size_t)C * dtype_size(ops->act), params_matrix(&m->params, PARAM_HEAD, -1), DTYPE_F32, k,
+				  C, V, b->logits);
+		ops->download(ops, logits + (size_t)at * (size_t)V, b->logits, (size_t)k * (size_t)V * sizeof *logits);
+	}
+}
+
+int loaded_model_logits(struct loaded_model *m, const int32_t *ids, int T, float *logits, struct err *e)
+{
+	int rows = T < 64 ? T : 64, rc = -1;
+	struct logits_buffers b = {0};
+	struct arena arena = arena_dry();
+	void *memory = NULL;
+	int32_t *pos = malloc((size_t)T * sizeof *pos);
+	TRY(pos ? 0 : err_run(e, "out of memory"));
+	TRY(lay_out_logits(m, T, rows, &arena, &b, e));
+	activations_free(b.act);
+	b.act = NULL;
+	TRY(m->ops->alloc(m->ops, arena.used, &memory, e));
+	arena = (struct arena){.base = memory, .capacity = arena.used};
+	TRY(lay_out_logits(m, T, rows, &arena, &b, e));
+	run_logits(m, &b, ids, pos, T, rows, logits);
+	rc = 0;
+out:
+	activations_free(b.act);
+	if (memory)
+		m->ops->release(m->ops, memory);
+	free(pos);
+	return rc;
+}

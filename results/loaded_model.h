@@ -25,4 +25,7 @@ int loaded_model_evaluate(struct loaded_model *, struct loaded_model *teacher, c
  * warm up, so that models are timed alike whatever they are scored on. ops as above. */
 int loaded_model_speed(struct loaded_model *, double *tokens_per_s, struct err *);
 
+/* Logits of one sequence: ids (T) in [0, V), T <= max_positions; logits (T, V) host, written. */
+int loaded_model_logits(struct loaded_model *, const int32_t *ids, int T, float *logits, struct err *);
+
 #endif

@@ -1,0 +1,321 @@
+/* Verbs that score, cut and compare: eval, cut, compare. */
+#include "base/fsio.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "kernels/ops.h"
+#include "prune/cut.h"
+#include "recipes/recipe.h"
+#include "recipes/stage.h"
+#include "recipes/verbs.h"
+#include "results/loaded_model.h"
+#include "results/report.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- eval ---- */
+
+static void show_rows(void *user, size_t rows)
+{
+	progress_update(user, rows, NULL);
+}
+
+static void print_evaluation(const struct evaluation *v)
+{
+	printf("%.6f nat/token, perplexity %.4f, %.6f bits/byte over %zu tokens, %zu bytes, %zu documents (windows of %d, stride %d)\n", v->nll,
+	       v->perplexity, v->bits_per_byte, v->tokens, v->bytes, v->n_documents, v->sequence_length, v->stride);
+	if (v->has_teacher)
+		printf("teacher: KL %.6f nat/token, same likeliest token %.2f %%\n", v->kl, 100 * v->agreement_top1);
+	printf("%.0f tokens/s\n", (double)v->rows / v->seconds);
+}
+
+static int finish_eval(const struct cli_args *a, const struct evaluation *v, struct err *e)
+{
+	if (cli_get(a, "--documents") && evaluation_write_documents(v, cli_get(a, "--documents"), e) < 0)
+		return -1;
+	if (!cli_has(a, "--json")) {
+		print_evaluation(v);
+		return 0;
+	}
+	json_t *o = evaluation_to_json(v);
+	if (!o)
+		return err_run(e, "out of memory");
+	json_object_set_new(o, "model", json_string(a->positional[0]));
+	json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+	putchar('\n');
+	json_decref(o);
+	return 0;
+}
+
+static int check_fits(const struct tokenizer *t, const struct loaded_model *m, const char *path, struct err *e)
+{
+	int n = tokenizer_vocab_size(t), V = m->hf.layout.arch.shape.V;
+	return n <= V ? 0 : err_user(e, "%s: the tokenizer has %d tokens, the vocabulary of %s only %d: they don't belong together", path, n, m->hf.dir, V);
+}
+
+int verb_eval(const struct cli_args *a, struct err *e)
+{
+	struct ops *ops = NULL;
+	struct loaded_model m = {0}, teacher = {0};
+	struct tokenizer *t = NULL;
+	struct text_documents docs = {0};
+	struct evaluation found = {0};
+	struct progress bar;
+	const char *files[CLI_MAX], *tokenizer = cli_get(a, "--tokenizer") ? cli_get(a, "--tokenizer") : a->positional[0];
+	int n_files = cli_all(a, "--data", files, CLI_MAX), rc = -1;
+	int64_t threads, length;
+	TRY(cli_int(a, "--threads", 0, 4096, &threads, e));
+	TRY(cli_int(a, "--sequence-length", 0, 1 << 24, &length, e));
+	TRY(ops_cpu_open(&ops, &(struct ops_options){.n_threads = (int)threads}, e));
+	TRY(loaded_model_open(&m, ops, a->positional[0], e));
+	if (length == 1 || length > m.hf.layout.arch.max_positions) {
+		err_user(e, "--sequence-length: expected 2 to the model's %d positions, found %lld", m.hf.layout.arch.max_positions, (long long)length);
+		goto out;
+	}
+	TRY(tokenizer_open(&t, tokenizer, e));
+	TRY(check_fits(t, &m, tokenizer, e));
+	if (cli_get(a, "--teacher"))
+		TRY(loaded_model_open(&teacher, ops, cli_get(a, "--teacher"), e));
+	struct document_source source = text_documents_open(&docs, t, files, n_files);
+	struct evaluator_options o = {.sequence_length = (int)length};
+	progress_init(&bar, "eval", "tokens", 0, 0);
+	TRY(loaded_model_evaluate(&m, teacher.ops ? &teacher : NULL, &o, &source, &found, show_rows, &bar, e));
+	progress_finish(&bar, NULL);
+	TRY(finish_eval(a, &found, e));
+	rc = 0;
+out:
+	evaluation_release(&found);
+	text_documents_close(&docs);
+	tokenizer_free(t);
+	loaded_model_close(&teacher);
+	loaded_model_close(&m);
+	ops_cpu_close(ops);
+	return rc;
+}
+
+/* ---- cut ---- */
+
+static int parse_layers(const char *text, int *out, int max, int *n, struct err *e)
+{
+	*n = 0;
+	for (const char *at = text;; at++) {
+		char *end;
+		long v = strtol(at, &end, 10);
+		if (end == at || (*end && *end != ',') || *n == max || v < 0 || v > 100000)
+			return err_user(e, "--layers: expected layer numbers with commas between them, found '%s'", text);
+		out[(*n)++] = (int)v;
+		at = end;
+		if (!*end)
+			return 0;
+	}
+}
+
+static int parse_target(const char *text, struct target *out, struct err *e)
+{
+	struct yaml_tree t = {0};
+	struct pool pool = {0};
+	void *shape;
+	int rc = -1;
+	TRY(yaml_parse_text(&t, "--target", text, strlen(text), e));
+	TRY(section_parse(&shape, &shape_section, t.root, &pool, e));
+	*out = recipe_target(shape, NULL);
+	rc = 0;
+out:
+	pool_release(&pool);
+	yaml_release(&t);
+	return rc;
+}
+
+static int count_kept(const float *z, int from, int n)
+{
+	int kept = 0;
+	for (int i = 0; i < n; i++)
+		kept += z[from + i] != 0;
+	return kept;
+}
+
+/* The shape that masks themselves have: their counts in the first kept layer. */
+static struct target masks_shape(const struct arch *a, const struct host_masks *z)
+{
+	const struct shape *s = &a->shape;
+	int l = 0, group = s->NH / s->NKV, groups = 0;
+	while (z->layers && l + 1 < s->L && z->layers[l] == 0)
+		l++;
+	for (int g = 0; z->heads && g < s->NKV; g++)
+		groups += count_kept(z->heads, l * s->NH + g * group, group) > 0;
+	return (struct target){.layers = z->layers ? count_kept(z->layers, 0, s->L) : 0, .hidden = z->hidden ? count_kept(z->hidden, 0, s->C) : 0,
+			       .heads = z->heads ? count_kept(z->heads, l * s->NH, s->NH) : 0, .kv_heads = groups,
+			       .intermediate = z->ffn ? count_kept(z->ffn, l * s->F, s->F) : 0};
+}
+
+struct cutting {
+	struct hf_model hf;
+	struct host_masks z;
+	void *block;
+	struct kept kept;
+	struct arch arch;
+};
+
+static int choose_kept(const struct cli_args *a, struct cutting *c, struct err *e)
+{
+	const struct arch *source = &c->hf.layout.arch;
+	struct target target;
+	int layers[1000], n;
+	if (!cli_get(a, "--masks") == !cli_get(a, "--layers"))
+		return err_user(e, "espalier cut: expected --masks FILE or --layers LIST");
+	if (cli_get(a, "--layers")) {
+		if (parse_layers(cli_get(a, "--layers"), layers, 1000, &n, e) < 0 || kept_from_layers(&c->kept, source, layers, n, e) < 0)
+			return -1;
+		c->arch = *source;
+		c->arch.shape.L = n;
+		return 0;
+	}
+	if (masks_load(cli_get(a, "--masks"), source, &c->z, &c->block, e) < 0)
+		return -1;
+	target = masks_shape(source, &c->z);
+	if (cli_get(a, "--target") && parse_target(cli_get(a, "--target"), &target, e) < 0)
+		return -1;
+	if (target_arch(&c->arch, source, &target, e) < 0)
+		return -1;
+	return kept_from_masks(&c->kept, source, &c->arch, &c->z, e);
+}
+
+static int write_cut(const struct cli_args *a, const struct cutting *c, struct err *e)
+{
+	struct hf_save_options o = {.dtype = c->arch.dtype, .copy_from = a->positional[0], .config_from = c->hf.config};
+	struct param_layout layout = {0};
+	float *from = malloc(c->hf.layout.n_elems * sizeof *from), *to = NULL;
+	int rc = -1;
+	TRY(param_layout_init(&layout, &c->arch, e));
+	to = malloc(layout.n_elems * sizeof *to);
+	if (!from || !to) {
+		err_run(e, "out of memory for the weights of %s", a->positional[0]);
+		goto out;
+	}
+	hf_read_f32(&c->hf, from);
+	prune_cut(&c->hf.layout, from, &layout, to, &c->kept, c->block ? &c->z : NULL);
+	TRY(hf_save(cli_get(a, "--out"), &layout, to, &o, e));
+	rc = 0;
+out:
+	free(from);
+	free(to);
+	param_layout_release(&layout);
+	return rc;
+}
+
+int verb_cut(const struct cli_args *a, struct err *e)
+{
+	struct cutting c = {0};
+	int rc = -1;
+	TRY(hf_open(&c.hf, a->positional[0], e));
+	TRY(choose_kept(a, &c, e));
+	TRY(write_cut(a, &c, e));
+	const struct shape *s = &c.arch.shape;
+	log_line("%s: %d layers, hidden %d, %d/%d heads, FFN %d, %zu parameters", cli_get(a, "--out"), s->L, s->C, s->NH, s->NKV, s->F, arch_n_params(&c.arch));
+	rc = 0;
+out:
+	kept_release(&c.kept);
+	free(c.block);
+	hf_close(&c.hf);
+	return rc;
+}
+
+/* ---- compare ---- */
+
+struct found {
+	struct result *v[CLI_MAX];
+	int n;
+};
+
+static int add_result(struct found *f, const char *dir, struct err *e)
+{
+	if (f->n == CLI_MAX)
+		return err_user(e, "compare: more than %d results", CLI_MAX);
+	if (result_read(&f->v[f->n], dir, e) < 0)
+		return -1;
+	f->n++;
+	return 0;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int visible(const struct dirent *d)
+{
+	return d->d_name[0] != '.' && !strstr(d->d_name, ".old-");
+}
+
+/* A result directory itself, or every result below a run's teacher/ and students/. */
+static int collect(struct found *f, const char *dir, int depth, struct err *e)
+{
+	struct dirent **entries;
+	char *file = path_format("%s/result.json", dir);
+	bool here = fsio_exists(file);
+	int rc = 0;
+	free(file);
+	if (here)
+		return add_result(f, dir, e);
+	int n = depth > 4 ? 0 : scandir(dir, &entries, visible, by_name);
+	if (n < 0)
+		return err_user(e, "%s: not a directory with results", dir);
+	for (int i = 0; i < n; i++) {
+		char *path = path_format("%s/%s", dir, entries[i]->d_name);
+		if (rc == 0 && fsio_is_dir(path))
+			rc = collect(f, path, depth + 1, e);
+		free(path);
+		free(entries[i]);
+	}
+	if (n > 0 || depth <= 4)
+		free(entries);
+	return rc;
+}
+
+/* Several runs may hold the same teacher: one is enough. */
+static void drop_further_teachers(struct found *f)
+{
+	bool seen = false;
+	for (int i = 0; i < f->n;) {
+		if (!result_is_teacher(f->v[i]) || !seen) {
+			seen |= result_is_teacher(f->v[i++]);
+			continue;
+		}
+		result_free(f->v[i]);
+		memmove(&f->v[i], &f->v[i + 1], (size_t)(--f->n - i) * sizeof *f->v);
+	}
+}
+
+int verb_compare(const struct cli_args *a, struct err *e)
+{
+	struct found f = {.n = 0};
+	struct compare_options o = compare_default();
+	struct report_options ro = report_default();
+	struct comparison *c = NULL;
+	int rc = -1;
+	for (int i = 0; i < a->n_positional; i++) {
+		int before = f.n;
+		TRY(collect(&f, a->positional[i], 0, e));
+		if (f.n == before) {
+			err_user(e, "%s: no result.json in it or below", a->positional[i]);
+			goto out;
+		}
+	}
+	drop_further_teachers(&f);
+	o.reference = cli_get(a, "--reference");
+	TRY(compare_results(&c, f.v, f.n, &o, e));
+	ro.dir = cli_get(a, "--out");
+	ro.title = "comparison";
+	TRY(fsio_mkdirs(ro.dir, e));
+	TRY(report_write(c, &ro, e));
+	TRY(compare_print(c, stdout, e));
+	printf("\nreport: %s/report.html\n", ro.dir);
+	rc = 0;
+out:
+	compare_free(c);
+	for (int i = 0; i < f.n; i++)
+		result_free(f.v[i]);
+	return rc;
+}
