@@ -1,4 +1,6 @@
-/* Residual add and RMS norm. A row (C floats) stays in cache between its two passes. */
+/* Residual add and RMS norm. A row (C floats) stays in cache between its two passes.
+ * Loops with and without a mask are written out: a choice inside a vectorised loop becomes masked loads through NULL
+ * (norm_backward: 0.65 instead of 0.09 ms for 2048 rows of 288, one core of Zen 5). */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
@@ -20,7 +22,7 @@ static float residual_row(const struct norm_forward *a, float *sum, const float 
 	if (!z) {
 #pragma omp simd reduction(+ : squares)
 		for (int i = 0; i < a->C; i++) {
-			float v = y ? x[i] + y[i] * z_layer : x[i];
+			float v = x[i] + y[i] * z_layer;
 			sum[i] = v;
 			squares += v * v;
 		}
@@ -28,7 +30,7 @@ static float residual_row(const struct norm_forward *a, float *sum, const float 
 	}
 #pragma omp simd reduction(+ : squares)
 	for (int i = 0; i < a->C; i++) {
-		float v = y ? x[i] + y[i] * (z[i] * z_layer) : x[i];
+		float v = x[i] + y[i] * (z[i] * z_layer);
 		sum[i] = v;
 		squares += z[i] != 0.0f ? v * v : 0.0f;
 	}
@@ -84,8 +86,8 @@ void cpu_norm_forward(struct ops *o, const struct norm_forward *a)
 		forward_row(a, n, live);
 }
 
-/* With g = dh w z:  dsum = rstd g - [z != 0] sum rstd^3 / live * (g . sum),  S += dh sum rstd. */
-static void backward_row(const struct norm_backward *a, int n, int live, float *S)
+/* With g = dh w z:  dsum += rstd g - [z != 0] sum rstd^3 / live * (g . sum),  S += dh sum rstd. */
+static void backward_row_masked(const struct norm_backward *a, int n, int live, float *S)
 {
 	size_t at = (size_t)n * (size_t)a->C;
 	const float *dh = (const float *)a->dh + at, *v = (const float *)a->sum + at, *w = a->w, *z = a->z;
@@ -94,20 +96,40 @@ static void backward_row(const struct norm_backward *a, int n, int live, float *
 	for (int i = 0; i < a->C; i++) {
 		float t = dh[i] * v[i];
 		S[i] += t * rstd;
-		dot += t * (z ? w[i] * z[i] : w[i]);
+		dot += t * w[i] * z[i];
 	}
 	float pull = dot * rstd * rstd * rstd / (float)live;
-	if (a->first)
-		memset(dsum, 0, (size_t)a->C * sizeof *dsum);
-	if (z) {
 #pragma omp simd
-		for (int i = 0; i < a->C; i++)
-			dsum[i] += dh[i] * w[i] * z[i] * rstd - (z[i] != 0.0f ? v[i] * pull : 0.0f);
-	} else {
-#pragma omp simd
-		for (int i = 0; i < a->C; i++)
-			dsum[i] += dh[i] * w[i] * rstd - v[i] * pull;
+	for (int i = 0; i < a->C; i++)
+		dsum[i] += dh[i] * w[i] * z[i] * rstd - (z[i] != 0.0f ? v[i] * pull : 0.0f);
+}
+
+static void backward_row(const struct norm_backward *a, int n, float *S)
+{
+	size_t at = (size_t)n * (size_t)a->C;
+	const float *dh = (const float *)a->dh + at, *v = (const float *)a->sum + at, *w = a->w;
+	float *dsum = (float *)a->dsum + at, rstd = a->rstd[n], dot = 0;
+#pragma omp simd reduction(+ : dot)
+	for (int i = 0; i < a->C; i++) {
+		float t = dh[i] * v[i];
+		S[i] += t * rstd;
+		dot += t * w[i];
 	}
+	float pull = dot * rstd * rstd * rstd / (float)a->C;
+#pragma omp simd
+	for (int i = 0; i < a->C; i++)
+		dsum[i] += dh[i] * w[i] * rstd - v[i] * pull;
+}
+
+static void backward_rows(const struct norm_backward *a, int begin, int end, int live, float *S)
+{
+	if (a->first && begin < end)
+		memset((float *)a->dsum + (size_t)begin * (size_t)a->C, 0, (size_t)(end - begin) * (size_t)a->C * sizeof(float));
+	for (int n = begin; n < end; n++)
+		if (a->z)
+			backward_row_masked(a, n, live, S);
+		else
+			backward_row(a, n, S);
 }
 
 void cpu_norm_backward(struct ops *o, const struct norm_backward *a)
@@ -117,8 +139,7 @@ void cpu_norm_backward(struct ops *o, const struct norm_backward *a)
 #pragma omp parallel for schedule(static, 1) num_threads(o->n_threads)
 	for (int s = 0; s < o->n_threads; s++) {
 		float *S = cpu_partial(c, s, a->C);
-		for (int n = cpu_slot(a->N, o->n_threads, s); n < cpu_slot(a->N, o->n_threads, s + 1); n++)
-			backward_row(a, n, live, S);
+		backward_rows(a, cpu_slot(a->N, o->n_threads, s), cpu_slot(a->N, o->n_threads, s + 1), live, S);
 	}
 	const float *S = cpu_partial_sum(c, a->C);
 	for (int i = 0; i < a->C; i++) {
@@ -142,9 +163,15 @@ static void residual_backward_row(const struct residual_backward *a, int n, floa
 	if (!a->dy)
 		return;
 	float *dy = (float *)a->dy + at, z_layer = a->z_layer ? *a->z_layer : 1.0f;
+	if (z) {
 #pragma omp simd
-	for (int i = 0; i < a->C; i++)
-		dy[i] = dsum[i] * (z ? z[i] * z_layer : z_layer);
+		for (int i = 0; i < a->C; i++)
+			dy[i] = dsum[i] * (z[i] * z_layer);
+	} else {
+#pragma omp simd
+		for (int i = 0; i < a->C; i++)
+			dy[i] = dsum[i] * z_layer;
+	}
 }
 
 void cpu_residual_backward(struct ops *o, const struct residual_backward *a)
