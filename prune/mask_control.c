@@ -11,7 +11,7 @@
 
 /* lambda = unit * sinh(x): either sign, even steps in log, 1e-6 to 1e6 times the rms of the noise. */
 #define SEARCH_X 28.3
-#define SEARCH_STEPS 44
+#define SEARCH_STEPS 32
 #define SEARCH_FINEST 1e-6
 #define NOISE_FLOOR 1e-3 /* of the structure's rms, so that a row without any gradient still moves smoothly */
 
