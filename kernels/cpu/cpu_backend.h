@@ -5,7 +5,14 @@
 #include "kernels/ops.h"
 
 /* Instruction sets that kernels/cpu was compiled for. */
-enum cpu_isa { CPU_ISA_AVX2 = 1, CPU_ISA_FMA = 2, CPU_ISA_AVX512F = 4, CPU_ISA_AVX512_BW_DQ_VL = 8, CPU_ISA_AVX512_BF16 = 16, CPU_ISA_SSE42 = 32 };
+enum cpu_isa {
+	CPU_ISA_SSE42 = 1,
+	CPU_ISA_AVX2 = 2,
+	CPU_ISA_FMA = 4,
+	CPU_ISA_AVX512F = 8,
+	CPU_ISA_AVX512_BW_DQ_VL = 16,
+	CPU_ISA_AVX512_BF16 = 32,
+};
 extern const unsigned cpu_isa_built;
 
 /* ops_cpu_open after the probe. processor: its name in words. */

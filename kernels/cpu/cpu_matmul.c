@@ -222,10 +222,8 @@ static struct product *product_of(struct matmul_engine *m, const struct product_
 	}
 	if (!p->primitive) {
 		struct err e;
-		if (product_create(m, p, k, &e) < 0) {
-			fprintf(stderr, "espalier: %s (m %d, n %d, k %d)\n", e.line, k->m, k->n, k->k);
-			abort();
-		}
+		if (product_create(m, p, k, &e) < 0)
+			err_bug(__FILE__, __LINE__, e.line);
 	}
 	return p;
 }

@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { B = 8, T = 256, N = B * T, C = 288, NH = 6, HD = 48, F = 768, V = 32000, L = 6, Q = 3 * C, ROWS = 512, MAX_REPEATS = 101 };
+enum { B = 8, T = 256, N = B * T, C = 288, NH = 6, HD = 48, F = 768, V = 32000, L = 6, Q = 3 * C };
+enum { ROWS = 512, MAX_REPEATS = 101 };
 enum { N_PARAMS = V * C + L * (Q * C + C * C + 3 * F * C + 2 * C) + C };
 
 struct bench {
