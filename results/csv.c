@@ -61,24 +61,18 @@ static int read_rows(struct csv *c, char *line, char **fields, const char *path,
 	return 0;
 }
 
-int csv_read(struct csv *c, const char *path, struct err *e)
+static int parse(struct csv *c, size_t n_bytes, const char *path, struct err *e)
 {
-	int rc = -1;
-	size_t n_bytes;
-	char **fields = NULL;
-	*c = (struct csv){0};
-	TRY(fsio_read_file(path, CSV_MAX_BYTES, &c->text, &n_bytes, e));
 	size_t n_lines = count(c->text, '\n', c->text + n_bytes);
-	if (!n_lines || c->text[0] == '\n' || memchr(c->text, '\0', n_bytes)) {
-		err_user(e, "%s: expected a line of column names", path);
-		goto out;
-	}
+	if (!n_lines || c->text[0] == '\n' || memchr(c->text, '\0', n_bytes))
+		return err_user(e, "%s: expected a line of column names", path);
 	c->n_rows = n_lines - 1;
 	char *rows = cut_line(c->text);
 	c->n_columns = 1 + count(c->text, ',', c->text + strlen(c->text));
 	c->names = malloc(c->n_columns * sizeof *c->names);
-	fields = malloc(c->n_columns * sizeof *fields);
 	c->values = malloc((c->n_rows * c->n_columns + 1) * sizeof *c->values);
+	char **fields = malloc(c->n_columns * sizeof *fields);
+	int rc = -1;
 	if (!c->names || !fields || !c->values) {
 		err_run(e, "%s: out of memory", path);
 		goto out;
@@ -87,6 +81,24 @@ int csv_read(struct csv *c, const char *path, struct err *e)
 	rc = read_rows(c, rows, fields, path, e);
 out:
 	free(fields);
+	return rc;
+}
+
+int csv_read(struct csv *c, const char *path, struct err *e)
+{
+	size_t n_bytes, n = strlen(path);
+	*c = (struct csv){0};
+	if (fsio_read_file(path, CSV_MAX_BYTES, &c->text, &n_bytes, e) < 0)
+		return -1;
+	int rc;
+	if (n > 6 && !strcmp(path + n - 6, ".jsonl")) {
+		char *text = c->text;
+		c->text = NULL;
+		rc = jsonl_parse(c, text, n_bytes, path, e);
+		free(text);
+	} else {
+		rc = parse(c, n_bytes, path, e);
+	}
 	if (rc < 0)
 		csv_release(c);
 	return rc;

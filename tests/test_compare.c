@@ -281,6 +281,28 @@ static void lying_files_are_refused(void **state)
 	assert_fails(result_read(&back, w->dir.text, &e), &e, "not of one run");
 }
 
+/* A full disk at every write: an error, no half file, and the result that was there stays readable. */
+static void a_failed_write_leaves_the_old_result(void **state)
+{
+	struct world *w = *state;
+	struct result *r = add(w, "sheared", 1, 1000, 0.1), *back;
+	struct err e;
+	assert_ok(result_write(r, w->dir.text, &e), &e);
+	unsigned long n = 1;
+	for (;; n++) {
+		fsio_fail_nth_write(n);
+		int rc = result_write(r, w->dir.text, &e);
+		fsio_fail_nth_write(0);
+		if (!rc)
+			break;
+		assert_false(fsio_exists(test_join(&w->dir, "result.json.tmp").text));
+		assert_false(fsio_exists(test_join(&w->dir, "eval-stories.csv.tmp").text));
+		assert_ok(result_read(&back, w->dir.text, &e), &e);
+		result_free(back);
+	}
+	assert_true(n > 6);
+}
+
 static void metrics_by_name(void **state)
 {
 	struct world *w = *state;
@@ -298,6 +320,18 @@ static void metrics_by_name(void **state)
 	assert_fails(csv_read(&c, path.text, &e), &e, "column names");
 	test_write(path.text, "a,b\n1\n");
 	assert_fails(csv_read(&c, path.text, &e), &e, "m.csv:2: expected 2 fields");
+	path = test_join(&w->dir, "m.jsonl");
+	test_write(path.text, "{\"step\": 1, \"loss\": 2.5}\n{\"step\": 2, \"heldout_nll\": 1.5, \"phase\": \"x\"}\n{\"st");
+	assert_ok(csv_read(&c, path.text, &e), &e);
+	assert_true(c.n_rows == 2 && c.n_columns == 4);
+	int heldout = csv_column(&c, "heldout_nll"), loss = csv_column(&c, "loss");
+	assert_true(csv_at(&c, 0, loss) == 2.5 && isnan(csv_at(&c, 1, loss)) && csv_at(&c, 1, heldout) == 1.5);
+	assert_true(isnan(csv_at(&c, 1, csv_column(&c, "phase"))));
+	csv_release(&c);
+	test_write(path.text, "{}\n[1]\n");
+	assert_fails(csv_read(&c, path.text, &e), &e, "m.jsonl:2: expected an object");
+	test_write(path.text, "{}\n{\n");
+	assert_fails(csv_read(&c, path.text, &e), &e, "m.jsonl:2: not valid JSON");
 }
 
 static void prints_a_table(void **state)
@@ -330,6 +364,7 @@ int main(void)
 		WORLD_TEST(few_documents_and_budgets_are_said),
 		WORLD_TEST(result_round_trip),
 		WORLD_TEST(lying_files_are_refused),
+		WORLD_TEST(a_failed_write_leaves_the_old_result),
 		WORLD_TEST(metrics_by_name),
 		WORLD_TEST(prints_a_table),
 	};

@@ -263,6 +263,28 @@ static void without_gnuplot(void **state)
 	free(html);
 }
 
+static void a_full_disk(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+	fill(w);
+	struct comparison *c = compare(w);
+	struct report_options o = report_default();
+	o.dir = w->dir.text;
+	o.plots = false;
+	unsigned long n = 1;
+	for (;; n++) {
+		fsio_fail_nth_write(n);
+		int rc = report_write(c, &o, &e);
+		fsio_fail_nth_write(0);
+		if (!rc)
+			break;
+		assert_false(fsio_exists(test_join(&w->dir, "report.html.tmp").text));
+	}
+	assert_true(n > 9);
+	compare_free(c);
+}
+
 static void metrics_that_lack(void **state)
 {
 	struct world *w = *state;
@@ -317,6 +339,7 @@ int main(void)
 		WORLD_TEST(json_holds_everything),
 		WORLD_TEST(hostile_names),
 		WORLD_TEST(without_gnuplot),
+		WORLD_TEST(a_full_disk),
 		WORLD_TEST(metrics_that_lack),
 		cmocka_unit_test(tables_align),
 	};
