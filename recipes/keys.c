@@ -59,15 +59,15 @@ int count_parse(const char *text, int64_t *out)
 	} suffixes[] = {{"", 1}, {"k", 1e3}, {"M", 1e6}, {"G", 1e9}, {"Ki", 1024.}, {"Mi", 1048576.}, {"Gi", 1073741824.}};
 	char *end;
 	double v = strtod(text, &end);
-	if (end == text || !isfinite(v) || strchr("xX", text[1] ? text[1] : ' '))
+	if (end == text || !isfinite(v) || strpbrk(text, "xX") || strchr(" \t\n\v\f\r", *text))
 		return -1;
 	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-		double n = v * suffixes[i].factor;
+		double n = v * suffixes[i].factor, whole = round(n);
 		if (strcmp(end, suffixes[i].suffix))
 			continue;
-		if (fabs(n) > 9e15 || n != floor(n))
+		if (fabs(n) > 9e15 || fabs(n - whole) > 1e-15 * fabs(n)) /* 2.01k is 2009.9999999999998 */
 			return -1;
-		*out = (int64_t)n;
+		*out = (int64_t)whole;
 		return 0;
 	}
 	return -1;
@@ -249,7 +249,7 @@ int section_parse(void **out, const struct section *s, const struct yaml_node *n
 	for (const struct key *k = s->keys; k->name; k++) {
 		const struct yaml_node *v = scalar ? (strcmp(k->name, s->scalar_key) ? NULL : node) : yaml_get(node, k->name);
 		char *member = values + k->offset;
-		if (k->fallback && !v)
+		if (k->fallback && (!v || yaml_is_null(v)))
 			fill_default(k, member, p, e);
 		else if (v && !yaml_is_null(v)) {
 			if (key_value(k, v, member, p, e) < 0)
@@ -279,8 +279,8 @@ static void print_string(FILE *f, const char *s)
 	for (; *s; s++) {
 		if (*s == '"' || *s == '\\')
 			fputc('\\', f);
-		if (*s == '\n')
-			fputs("\\n", f);
+		if ((unsigned char)*s < ' ')
+			fprintf(f, "\\x%02x", (unsigned)*s);
 		else
 			fputc(*s, f);
 	}
@@ -330,7 +330,7 @@ static bool is_absent(const struct key *k, const char *member)
 	if (k->type == KEY_NAMED)
 		return !((const struct named_list *)(const void *)member)->n;
 	if (k->type == KEY_INTS || k->type == KEY_REALS || k->type == KEY_STRINGS)
-		return !((const struct int_list *)(const void *)member)->n;
+		return !k->fallback && !((const struct int_list *)(const void *)member)->n;
 	return (k->type == KEY_STRING || k->type == KEY_SECTION) && !*(void *const *)(const void *)member;
 }
 

@@ -72,7 +72,7 @@ char *pool_strdup(struct pool *, const char *);
 void pool_release(struct pool *);
 
 /* Fills a struct (from the pool) from node, which must be a mapping (or a scalar where scalar_key allows one). Unknown
- * keys get "did you mean", wrong values their range; every error is a caret. Defaults fill what is absent. */
+ * keys get "did you mean", wrong values their range; every error is a caret. Defaults fill what is absent or null. */
 int section_parse(void **out, const struct section *, const struct yaml_node *node, struct pool *, struct err *);
 /* The struct as YAML with every default spelled out; sections that are absent are left out. */
 void section_dump(FILE *f, const struct section *, const void *values, int indent);
