@@ -222,12 +222,14 @@ static int unknown_key(const struct section *s, const struct yaml_node *at, stru
 			  near ? near : "", near ? "'?" : "");
 }
 
-static int fill_default(const struct key *k, char *member, struct pool *p, struct err *e)
+static int fill_default(const struct key *k, const struct yaml_node *parent, char *member, struct pool *p, struct err *e)
 {
 	struct yaml_tree t = {0};
 	int rc = -1;
 	TRY(yaml_parse_text(&t, "default", k->fallback, strlen(k->fallback), e));
 	TRY(yaml_is_null(t.root) ? 0 : key_value(k, t.root, member, p, e));
+	if (k->type == KEY_SECTION) /* its own text is gone when we return */
+		**(const struct yaml_node ***)(void *)member = parent;
 	rc = 0;
 out:
 	BUG_ON(rc < 0); /* a default of ours that our own parser refuses */
@@ -250,7 +252,7 @@ int section_parse(void **out, const struct section *s, const struct yaml_node *n
 		const struct yaml_node *v = scalar ? (strcmp(k->name, s->scalar_key) ? NULL : node) : yaml_get(node, k->name);
 		char *member = values + k->offset;
 		if (k->fallback && (!v || yaml_is_null(v)))
-			fill_default(k, member, p, e);
+			fill_default(k, node, member, p, e);
 		else if (v && !yaml_is_null(v)) {
 			if (key_value(k, v, member, p, e) < 0)
 				return -1;

@@ -169,20 +169,27 @@ const struct section recipe_section = {"recipe", "the whole file", sizeof(struct
 
 /* ---- what the tables cannot say ---- */
 
+/* Where a key's value stands; the section itself when the key is left to its default. */
+static const struct yaml_node *place(const struct yaml_node *section, const char *key)
+{
+	const struct yaml_node *value = yaml_get(section, key);
+	return value ? value : section;
+}
+
 static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
 {
 	int64_t T = r->data->sequence_length;
 	if (t->batch_tokens % T)
-		return yaml_caret(e, t->at, "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)t->batch_tokens, (long long)T);
+		return yaml_caret(e, place(t->at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)t->batch_tokens, (long long)T);
 	if (t->tokens < t->batch_tokens)
-		return yaml_caret(e, t->at, "tokens %lld are less than one step of batch_tokens %lld", (long long)t->tokens, (long long)t->batch_tokens);
+		return yaml_caret(e, place(t->at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)t->tokens, (long long)t->batch_tokens);
 	if (!t->lr.n)
-		return yaml_caret(e, t->at, "lr: expected at least one rate");
+		return yaml_caret(e, place(t->at, "lr"), "lr: expected at least one rate");
 	if (t->lr.n > 8)
-		return yaml_caret(e, t->at, "lr: at most 8 rates to search");
+		return yaml_caret(e, place(t->at, "lr"), "lr: at most 8 rates to search");
 	for (int i = 1; i < t->lr.n; i++)
 		if (t->lr.v[i] <= t->lr.v[i - 1])
-			return yaml_caret(e, t->at, "lr: rates to search are written in rising order");
+			return yaml_caret(e, place(t->at, "lr"), "lr: rates to search are written in rising order");
 	return 0;
 }
 
@@ -192,10 +199,11 @@ static int check_init(const struct recipe_spec *r, const struct init_spec *i, st
 	if (n != 1)
 		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, random, model; found %d", n);
 	if (i->masks && i->masks->batch_tokens % r->data->sequence_length)
-		return yaml_caret(e, i->masks->at, "batch_tokens %lld is not a multiple of sequence_length %lld",
+		return yaml_caret(e, place(i->masks->at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld",
 				  (long long)i->masks->batch_tokens, (long long)r->data->sequence_length);
 	if (i->masks && i->masks->tokens < i->masks->batch_tokens)
-		return yaml_caret(e, i->masks->at, "tokens are less than one step of batch_tokens");
+		return yaml_caret(e, place(i->masks->at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld",
+				  (long long)i->masks->tokens, (long long)i->masks->batch_tokens);
 	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
 		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
 	return 0;
@@ -235,13 +243,25 @@ static int check_students(const struct recipe_spec *r, struct err *e)
 		if (check_init(r, s->init, e) < 0 || check_train(r, s->train, e) < 0)
 			return -1;
 		if (s->init->masks && s->train->tokens < s->init->masks->tokens + s->train->batch_tokens)
-			return yaml_caret(e, s->train->at, "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
+			return yaml_caret(e, place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
 					  (long long)s->train->tokens, (long long)s->init->masks->tokens);
 		if (!strcmp(r->students.names[i], "teacher"))
 			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
 		found |= r->report->reference && !strcmp(r->report->reference, r->students.names[i]);
 	}
-	return found ? 0 : yaml_caret(e, r->report->at, "report.reference: no student is called '%s'", r->report->reference);
+	return found ? 0 : yaml_caret(e, place(r->report->at, "reference"), "report.reference: no student is called '%s'", r->report->reference);
+}
+
+static int check_seeds(const struct recipe_spec *r, struct err *e)
+{
+	const struct yaml_node *at = place(r->at, "seeds");
+	if (!r->seeds.n)
+		return yaml_caret(e, at, "seeds: expected at least one");
+	for (int i = 1; i < r->seeds.n; i++)
+		for (int k = 0; k < i; k++)
+			if (r->seeds.v[i] == r->seeds.v[k])
+				return yaml_caret(e, at, "seeds: %lld stands twice", (long long)r->seeds.v[i]);
+	return 0;
 }
 
 static int check(const struct recipe_spec *r, struct err *e)
@@ -249,8 +269,10 @@ static int check(const struct recipe_spec *r, struct err *e)
 	for (const char *c = r->name; *c; c++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *c) || r->name[0] == '.')
 			return yaml_caret(e, yaml_get(r->at, "name"), "name: it becomes a directory: letters, digits, '_', '-' and '.'");
-	if (!r->seeds.n)
-		return yaml_caret(e, r->at, "seeds: expected at least one");
+	if (check_seeds(r, e) < 0)
+		return -1;
+	if (r->report->sequence_length == 1)
+		return yaml_caret(e, place(r->report->at, "sequence_length"), "report.sequence_length: a window of one token scores nothing; expected 0 or at least 2");
 	for (int i = 0; i < r->data->domains.n; i++)
 		if (check_domain(r->data->domains.v[i], e) < 0)
 			return -1;

@@ -125,6 +125,7 @@ static void everything_absent_is_its_default(void **state)
 	assert_null(p.plant->leaf);
 	assert_non_null(p.plant->given);
 	assert_true(p.plant->given->rate == 0.5);
+	assert_ptr_equal(p.plant->given->at, p.tree.root);
 	assert_int_equal(p.plant->leaves.n, 0);
 	release(&p);
 }

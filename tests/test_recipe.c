@@ -1,0 +1,291 @@
+/* recipes/recipe.c: what the tables of keys cannot say, each with the place it points at; the resolved recipe; the reference. */
+#include "tests/testing.h"
+
+#include "recipes/recipe.h"
+
+static const char base[] =
+	"recipe: 1\n"                                                                /* 1 */
+	"name: shear\n"                                                              /* 2 */
+	"seeds: [17]\n"                                                              /* 3 */
+	"teacher: some/model\n"                                                      /* 4 */
+	"data:\n"                                                                    /* 5 */
+	"  sequence_length: 256\n"                                                   /* 6 */
+	"  domains:\n"                                                               /* 7 */
+	"    stories: {train: [a.txt], eval: [b.txt]}\n"                             /* 8 */
+	"target: &shape {layers: 4, hidden: 128, heads: 4, kv_heads: 2, intermediate: 320}\n"
+	"students:\n"                                                                /* 10 */
+	"  sheared:\n"                                                               /* 11 */
+	"    init: {masks: {target: *shape, tokens: 1.5M, batch_tokens: 4Ki}}\n"     /* 12 */
+	"    train: &budget {tokens: 5M, batch_tokens: 8Ki, lr: 1e-3, distill: {weight: 0.5}}\n"
+	"  halved:\n"                                                                /* 14 */
+	"    init: {layers: [0, 2, 4]}\n"                                            /* 15 */
+	"    train: *budget\n"                                                       /* 16 */
+	"  scratch:\n"                                                               /* 17 */
+	"    init: {random: {}}\n"                                                   /* 18 */
+	"    train: {<<: *budget, distill: null}\n"                                  /* 19 */
+	"report: {reference: scratch}\n";                                            /* 20 */
+
+struct bench {
+	struct test_path dir, file;
+};
+
+static void bench_open(struct bench *b, const char *text)
+{
+	b->dir = test_dir_make();
+	b->file = test_join(&b->dir, "r.yaml");
+	test_write(b->file.text, text);
+}
+
+/* base with the first `from` made `to`. */
+static char *edited(const char *from, const char *to)
+{
+	const char *at = strstr(base, from);
+	if (!at)
+		fail_msg("the recipe has no '%s'", from);
+	char *text = malloc(sizeof base + strlen(to));
+	sprintf(text, "%.*s%s%s", (int)(at - base), base, to, at + strlen(from));
+	return text;
+}
+
+static int open_text(struct recipe *r, const char *text, const char *const *sets, int n_sets, struct err *e)
+{
+	struct bench b;
+	bench_open(&b, text);
+	int rc = recipe_open(r, b.file.text, sets, n_sets, e);
+	test_dir_remove(&b.dir);
+	return rc;
+}
+
+static void a_recipe_becomes_structs(void **state)
+{
+	(void)state;
+	struct recipe r;
+	struct err e;
+	assert_ok(open_text(&r, base, NULL, 0, &e), &e);
+	const struct recipe_spec *s = r.spec;
+	assert_string_equal(s->name, "shear");
+	assert_string_equal(s->teacher->model, "some/model");
+	assert_int_equal(s->data->sequence_length, 256);
+	assert_int_equal(s->students.n, 3);
+	const struct student_spec *sheared = s->students.v[0], *halved = s->students.v[1], *scratch = s->students.v[2];
+	assert_int_equal(sheared->init->masks->tokens, 1500000);
+	assert_int_equal(sheared->init->masks->target->intermediate, 320);
+	assert_int_equal(sheared->train->batch_tokens, 8192);
+	assert_true(sheared->train->distill->weight == 0.5);
+	assert_int_equal(halved->init->layers.v[2], 4);
+	assert_null(scratch->train->distill);
+	assert_int_equal(scratch->train->tokens, 5000000);
+	assert_string_equal(init_kind(sheared->init), "masks");
+	assert_string_equal(init_kind(halved->init), "layers");
+	assert_string_equal(init_kind(scratch->init), "random");
+	assert_true(init_inherits(halved->init));
+	assert_false(init_inherits(scratch->init));
+	struct target t = recipe_target(NULL, s->target);
+	assert_int_equal(t.hidden, 128);
+	assert_int_equal(recipe_target(NULL, NULL).layers, 0);
+	recipe_close(&r);
+	recipe_close(&r);
+}
+
+static void sets_override(void **state)
+{
+	(void)state;
+	static const char *const sets[] = {"students.halved.train.lr=[1e-4, 3e-4]", "report=null", "data.separator=bos", "students.sheared.train.tokens=2M"};
+	static const char *const wrong[] = {"students.halved.train.rl=1"};
+	struct recipe r;
+	struct err e;
+	assert_ok(open_text(&r, base, sets, 4, &e), &e);
+	const struct student_spec *sheared = r.spec->students.v[0], *halved = r.spec->students.v[1];
+	assert_int_equal(halved->train->lr.n, 2);
+	assert_int_equal(halved->train->tokens, 5000000);
+	assert_int_equal(sheared->train->tokens, 2000000);
+	assert_int_equal(sheared->train->lr.n, 1);
+	assert_int_equal(r.spec->data->separator, DATA_SEPARATOR_BOS);
+	assert_null(r.spec->report->reference);
+	recipe_close(&r);
+	assert_fails(open_text(&r, base, wrong, 1, &e), &e, "--set:1:");
+	assert_non_null(strstr(e.line, "unknown key 'rl' in train"));
+	assert_int_equal(e.status, ERR_USER);
+}
+
+static void the_resolved_recipe_is_a_fixed_point(void **state)
+{
+	(void)state;
+	struct recipe r, again;
+	struct err e;
+	assert_ok(open_text(&r, base, NULL, 0, &e), &e);
+	char *first = recipe_resolved(&r);
+	assert_non_null(strstr(first, "beta2: 0.95"));
+	assert_non_null(strstr(first, "heldout_tokens: 32768"));
+	assert_ok(open_text(&again, first, NULL, 0, &e), &e);
+	char *second = recipe_resolved(&again);
+	assert_string_equal(first, second);
+	assert_true(section_hash(&recipe_section, r.spec) == section_hash(&recipe_section, again.spec));
+	free(first);
+	free(second);
+	recipe_close(&r);
+	recipe_close(&again);
+}
+
+/* ---- refusals ---- */
+
+struct refusal {
+	const char *from, *to, *place, *words;
+};
+
+static bool refused(const struct refusal *r)
+{
+	struct recipe recipe;
+	struct err e = {0};
+	char place[32], *text = edited(r->from, r->to);
+	snprintf(place, sizeof place, "r.yaml:%s: ", r->place);
+	int rc = open_text(&recipe, text, NULL, 0, &e);
+	free(text);
+	if (rc < 0 && strstr(e.line, place) && strstr(e.line, r->words) && e.status == ERR_USER && e.line[strlen(e.line) - 1] == '^')
+		return true;
+	print_error("for '%s': %s\nexpected %s and: %s\n", r->to, rc < 0 ? e.line : "taken", place, r->words);
+	return false;
+}
+
+static void refusals_point_at_the_key(void **state)
+{
+	(void)state;
+	static const char made[] = "teacher: {init: {random: {target: {layers: 1, hidden: 8, heads: 1, intermediate: 8}}}, train: {tokens: 8Ki}}";
+	static const struct refusal refusals[] = {
+		{"name:", "nmae:", "2:1", "unknown key 'nmae' in recipe; did you mean 'name'?"},
+		{"recipe: 1", "recipe: 2", "1:9", "recipe: 2 is outside"},
+		{"recipe: 1\n", "\n", "2:1", "the key 'recipe' is missing"},
+		{"name: shear", "name: a/b", "2:7", "name: it becomes a directory"},
+		{"name: shear", "name: .a", "2:7", "name: it becomes a directory"},
+		{"seeds: [17]", "seeds: []", "3:8", "seeds: expected at least one"},
+		{"seeds: [17]", "seeds: [1, 2, 1]", "3:8", "seeds: 1 stands twice"},
+		{"{train: [a.txt], eval: [b.txt]}", "{train: [a.txt]}", "8:14", "a domain has train and eval files, or generate"},
+		{"{train: [a.txt], eval: [b.txt]}", "{generate: {}, eval: [b.txt]}", "8:14", "a domain has train and eval files"},
+		{"{train: [a.txt], eval: [b.txt]}", "{}", "8:14", "a domain has train and eval files"},
+		{"    stories: {train: [a.txt], eval: [b.txt]}\n", "    {}\n", "8:5", "domains: expected a mapping"},
+		{"teacher: some/model", "teacher: {}", "4:10", "expected a model directory, or init and train"},
+		{"teacher: some/model", "teacher: {model: a, init: {model: b}}", "4:10", "expected a model directory, or init and train"},
+		{"teacher: some/model", "teacher: {model: a, train: {tokens: 8Ki}}", "4:10", "a teacher to train further is written"},
+		{"teacher: some/model", "teacher: {init: {model: a}}", "4:10", "the key 'train' is missing beside init"},
+		{"teacher: some/model", "teacher: {init: {model: a}, train: {tokens: 8Ki, distill: {}}}", "4:36", "it has no teacher of its own"},
+		{"teacher: some/model", "teacher: {init: {layers: [0]}, train: {tokens: 8Ki}}", "4:17", "init is random or model"},
+		{"teacher: some/model", "teacher: {init: {random: {}}, train: {tokens: 8Ki}}", "4:17", "random needs a target of its own"},
+		{"teacher: some/model", made, "6:3", "a teacher made from nothing needs a tokenizer"},
+		{"sequence_length: 256", "sequence_length: 256\n  tokenizer: {train_vocabulary: 300, path: x}", "7:14", "expected a path, or train_vocabulary"},
+		{"sequence_length: 256", "sequence_length: 256\n  tokenizer: {}", "7:14", "expected a path, or train_vocabulary"},
+		{"sequence_length: 256", "sequence_length: 300", "12:64", "batch_tokens 4096 is not a multiple of sequence_length 300"},
+		{"batch_tokens: 8Ki", "batch_tokens: 1000", "13:47", "batch_tokens 1000 is not a multiple of sequence_length 256"},
+		{"tokens: 1.5M", "tokens: 4095", "12:44", "tokens 4095 are less than one step of batch_tokens 4096"},
+		{"tokens: 5M", "tokens: 8191", "13:29", "tokens 8191 are less than one step of batch_tokens 8192"},
+		{"tokens: 5M", "tokens: 1.504M", "13:29", "tokens are the whole budget of the student: 1504000 leave nothing after the 1500000"},
+		{"lr: 1e-3", "lr: []", "13:56", "lr: expected at least one rate"},
+		{"lr: 1e-3", "lr: [1e-3, 1e-4]", "13:56", "lr: rates to search are written in rising order"},
+		{"lr: 1e-3", "lr: [1e-3, 1e-3]", "13:56", "lr: rates to search are written in rising order"},
+		{"lr: 1e-3", "lr: [1, 2, 3, 4, 5, 6, 7, 8, 9]", "13:56", "lr: at most 8 rates to search"},
+		{"lr: 1e-3", "lr: 1e9", "13:56", "lr: 1e9 is outside 1e-09 to 10"},
+		{"weight: 0.5", "weight: 1.5", "13:80", "weight: 1.5 is outside 0 to 1"},
+		{"weight: 0.5", "loss: backward_kl", "13:78", "loss: expected one of forward_kl\n"},
+		{"init: {layers: [0, 2, 4]}", "init: {}", "15:11", "expected exactly one of masks, layers, random, model; found 0"},
+		{"init: {layers: [0, 2, 4]}", "init: {layers: [0], model: m}", "15:11", "expected exactly one of masks, layers, random, model; found 2"},
+		{"target: &shape {layers: 4, hidden: 128, heads: 4, kv_heads: 2, intermediate: 320}\nstudents:\n  sheared:\n    init: {masks: {target: *shape, ",
+		 "students:\n  sheared:\n    init: {masks: {", "11:11", "no target: neither here nor at the top of the recipe"},
+		{"  halved:", "  teacher:", "14:3", "the name 'teacher' is taken"},
+		{"  halved:", "  ../x:", "14:3", "a name has at most 48 letters"},
+		{"    train: *budget\n", "", "15:5", "the key 'train' is missing"},
+		{"reference: scratch", "reference: scrtach", "20:21", "report.reference: no student is called 'scrtach'"},
+		{"reference: scratch", "sequence_length: 1", "20:27", "a window of one token scores nothing"},
+		{"sequence_length: 256", "sequence_length: 1", "6:20", "sequence_length: 1 is outside 2 to"},
+		{"reference: scratch", "bootstrap: 99", "20:21", "bootstrap: 99 is outside 100 to"},
+	};
+	bool all = true;
+	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+		all &= refused(&refusals[i]);
+	assert_true(all);
+}
+
+static void good_variants_pass(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *from, *to;
+	} variants[] = {
+		{"teacher: some/model", "teacher: {init: {model: some/model}, train: {tokens: 8Ki}}"},
+		{"teacher: some/model", "teacher: {model: some/model}"},
+		{"{train: [a.txt], eval: [b.txt]}", "{generate: {}}"},
+		{"{train: [a.txt], eval: [b.txt]}", "{train: a.txt, eval: b.txt, weight: 2}"},
+		{"init: {layers: [0, 2, 4]}", "init: {model: m}"},
+		{"init: {layers: [0, 2, 4]}", "init: {layers: 0}"},
+		{"report: {reference: scratch}\n", ""},
+		{"report: {reference: scratch}", "report: null"},
+		{"sequence_length: 256", "sequence_length: null"},
+		{"batch_tokens: 8Ki", "batch_tokens: null"},
+		{"lr: 1e-3", "lr: null"},
+		{"lr: 1e-3", "lr: [1e-3, 3e-3]"},
+	};
+	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+		struct recipe r;
+		struct err e = {0};
+		char *text = edited(variants[i].from, variants[i].to);
+		if (open_text(&r, text, NULL, 0, &e) < 0)
+			fail_msg("refused: %s", e.line);
+		recipe_close(&r);
+		free(text);
+	}
+}
+
+static void a_missing_or_broken_file_is_one_line(void **state)
+{
+	(void)state;
+	struct recipe r;
+	struct err e;
+	assert_fails(recipe_open(&r, "/nowhere/r.yaml", NULL, 0, &e), &e, "/nowhere/r.yaml: ");
+	assert_null(strchr(e.line, '\n'));
+	assert_fails(open_text(&r, "recipe: [1\n", NULL, 0, &e), &e, "r.yaml:");
+	assert_int_equal(e.status, ERR_USER);
+	assert_fails(open_text(&r, "", NULL, 0, &e), &e, "the document is empty");
+}
+
+/* ---- the reference ---- */
+
+static void covers(const char *text, const struct section *s)
+{
+	char row[128];
+	snprintf(row, sizeof row, "\n**%s** ", s->name);
+	const char *at = strstr(text, row);
+	if (!at)
+		fail_msg("no section %s in the reference", s->name);
+	for (const struct key *k = s->keys; k->name; k++) {
+		snprintf(row, sizeof row, "\n| `%s` |", k->name);
+		const char *found = strstr(at, row), *next = strstr(at + 1, "\n**");
+		if (!found || (next && found > next) || !k->doc || !*k->doc)
+			fail_msg("%s.%s is not in the reference", s->name, k->name);
+		if (k->section)
+			covers(text, k->section);
+	}
+}
+
+static void the_reference_covers_every_key(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+	section_reference(f, &recipe_section);
+	fclose(f);
+	covers(text, &recipe_section);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_recipe_becomes_structs),
+		cmocka_unit_test(sets_override),
+		cmocka_unit_test(the_resolved_recipe_is_a_fixed_point),
+		cmocka_unit_test(refusals_point_at_the_key),
+		cmocka_unit_test(good_variants_pass),
+		cmocka_unit_test(a_missing_or_broken_file_is_one_line),
+		cmocka_unit_test(the_reference_covers_every_key),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
