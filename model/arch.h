@@ -67,7 +67,8 @@ size_t arch_n_embedding_params(const struct arch *);
  * included, the embedding lookup not) and 4*NH*HD per visible key, causal average (T+1)/2. Backward is twice it. */
 double arch_flops_per_token(const struct arch *, int T);
 
-/* Rotary tables on the host: cos, sin (positions, HD/2). Source: Su et al. 2021; llama3 scaling as in the Llama 3.1 release. */
+/* Rotary tables on the host: cos, sin (positions, HD/2), from angles in double precision.
+ * Source: Su et al. 2021; llama3 scaling as in the Llama 3.1 release. */
 void arch_rope_tables(const struct arch *, int positions, float *cos, float *sin);
 
 #endif
