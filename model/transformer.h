@@ -39,8 +39,8 @@ void activations_upload_tables(struct activations *, struct ops *, const struct 
 void *transformer_forward(struct ops *, const struct params *, struct activations *, const struct batch *,
                           const struct masks *, const struct taps *);
 /* After a forward in TRAIN or MASKED mode with the same batch and masks, once: gradients are left where activations were.
- * dfinal (N, C) act is the gradient of the
- * returned tensor; it is overwritten. grads: flat fp32 of the layout, +=. The head's own gradient is the loss's affair. */
+ * dfinal (N, C) act is the gradient of the returned tensor; it is overwritten. grads: flat fp32 of the layout, += ; the
+ * head's own gradient is the loss's affair. masks as in the forward; mask_grads NULL exactly when they are. */
 void transformer_backward(struct ops *, const struct params *, struct activations *, const struct batch *,
                           const struct masks *, const struct taps *, void *dfinal, float *grads, const struct mask_grads *);
 
