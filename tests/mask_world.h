@@ -82,16 +82,22 @@ static inline void world_array_gradient(const struct mask_world *w, int array, i
 	}
 }
 
+static inline void world_gradient(const struct mask_world *w, int step, int micro, const struct host_masks *z,
+				  struct host_masks *dz)
+{
+	world_array_gradient(w, WORLD_HIDDEN, step, micro, z->hidden, dz->hidden);
+	world_array_gradient(w, WORLD_LAYERS, step, micro, z->layers, dz->layers);
+	world_array_gradient(w, WORLD_HEADS, step, micro, z->heads, dz->heads);
+	world_array_gradient(w, WORLD_FFN, step, micro, z->ffn, dz->ffn);
+}
+
 /* One step of the learner in this world, of `micros` micro-batches. */
 static inline void world_step(const struct mask_world *w, struct mask_learner *l, int step, int micros, struct host_masks *z,
 			      struct host_masks *dz, struct mask_report *report)
 {
 	for (int micro = 0; micro < micros; micro++) {
 		mask_learner_sample(l, step, micro, z);
-		world_array_gradient(w, WORLD_HIDDEN, step, micro, z->hidden, dz->hidden);
-		world_array_gradient(w, WORLD_LAYERS, step, micro, z->layers, dz->layers);
-		world_array_gradient(w, WORLD_HEADS, step, micro, z->heads, dz->heads);
-		world_array_gradient(w, WORLD_FFN, step, micro, z->ffn, dz->ffn);
+		world_gradient(w, step, micro, z, dz);
 		mask_learner_backward(l, dz);
 	}
 	mask_learner_update(l, step, report);
