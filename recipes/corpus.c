@@ -8,6 +8,7 @@
 #include "data/text.h"
 #include "recipes/stage.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,8 +77,10 @@ static int train_tokenizer(struct corpus *c, const struct data_spec *spec, const
 	for (int i = 0; i < c->n_domains; i++)
 		for (int j = 0; j < specs[i].train.n; j++) {
 			uint64_t h;
+			char name[80]; /* not the path: a run's directory may move */
+			snprintf(name, sizeof name, "%s/%d", c->domains[i].name, j);
 			TRY(hash_file(specs[i].train.v[j], &h, e));
-			json_object_set_new(inputs, specs[i].train.v[j], stage_hash_json(h));
+			json_object_set_new(inputs, name, stage_hash_json(h));
 		}
 	TRY(stage_begin(c->tokenizer_dir, json_incref(inputs), &done, e));
 	if (!done) {
