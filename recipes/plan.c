@@ -112,6 +112,18 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 	return add_phase(p, "teacher", "train", t->train, NULL, &arch, t->train->tokens / t->train->batch_tokens * t->train->batch_tokens, e);
 }
 
+static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
+{
+	struct err ignored;
+	for (int k = 0; k < i; k++) {
+		struct arch other;
+		const struct student_spec *s = run->spec->students.v[k];
+		if (init_arch(run, s->init, &other, &ignored) == 0 && !memcmp(&other.shape, &arch->shape, sizeof other.shape))
+			return true;
+	}
+	return false;
+}
+
 /* Loadability of every student's shape, one line for each finding that is not fine. */
 static void print_findings(const struct run *run)
 {
@@ -120,12 +132,12 @@ static void print_findings(const struct run *run)
 		struct arch arch;
 		struct err ignored;
 		const struct student_spec *s = run->spec->students.v[i];
-		if (init_arch(run, s->init, &arch, &ignored) < 0)
+		if (init_arch(run, s->init, &arch, &ignored) < 0 || same_shape_before(run, i, &arch))
 			continue;
 		int n = arch_check_loadable(&arch, found, 16);
 		for (int k = 0; k < n; k++)
 			if (found[k].level != LOAD_OK)
-				printf("  %s: %s\n", run->spec->students.names[i], found[k].line);
+				printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
 	}
 }
 

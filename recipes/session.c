@@ -48,6 +48,8 @@ static struct ops_limits training_limits(const struct session_options *o)
 		const struct arch *t = &o->teacher->layout.arch;
 		l = max_limits(l, transformer_limits(t, N, fused_head_chunk_rows(t->shape.V, FUSED_HEAD_CHUNK_BYTES)));
 	}
+	if (!o->ops->matmul_bf16) /* fp32 operands of fp32 products: nothing is converted */
+		l.max_operand_elems = 0;
 	return l;
 }
 

@@ -113,6 +113,28 @@ static int evaluate_domain(const struct run *run, struct loaded_model *m, const 
 	return rc;
 }
 
+/* On the documents of the curves, with the windows of the curves. */
+static int heldout(const struct run *run, struct loaded_model *m, double *nll, struct err *e)
+{
+	struct evaluator_options o = {.sequence_length = run->corpus.sequence_length};
+	double sum = 0;
+	for (int i = 0; i < run->corpus.n_domains; i++) {
+		const struct corpus_domain *d = &run->corpus.domains[i];
+		struct shard_documents docs = {0};
+		struct document_source source = shard_documents_open(&docs, d->train, d->n_train, 0, d->heldout_documents,
+								     documents_bos(run->corpus.tokenizer));
+		struct evaluation found = {0};
+		int rc = loaded_model_evaluate(m, NULL, &o, &source, &found, NULL, NULL, e);
+		sum += found.nll;
+		evaluation_release(&found);
+		shard_documents_close(&docs);
+		if (rc < 0)
+			return -1;
+	}
+	*nll = sum / run->corpus.n_domains;
+	return 0;
+}
+
 static void fill_shape(struct result *r, const struct run *run, const struct hf_model *hf)
 {
 	const struct arch *a = &hf->layout.arch;
@@ -143,7 +165,6 @@ static int write_result(const struct run *run, struct result *r, const char *dir
 			const char *teacher_dir, struct err *e)
 {
 	struct loaded_model model = {0}, teacher = {0};
-	double seconds = 0, rows = 0;
 	int rc = -1;
 	TRY(loaded_model_open(&model, run->eval_ops, model_dir, e));
 	if (teacher_dir)
@@ -154,10 +175,9 @@ static int write_result(const struct run *run, struct result *r, const char *dir
 	for (int i = 0; i < run->corpus.n_domains; i++) {
 		TRY(evaluate_domain(run, &model, &run->corpus.domains[i], teacher_dir ? &teacher : NULL, &r->evals[i], e));
 		r->n_evals = i + 1;
-		seconds += r->evals[i].scores.seconds;
-		rows += (double)r->evals[i].scores.rows;
 	}
-	r->tokens_per_s = seconds > 0 && !teacher_dir ? rows / seconds : 0;
+	TRY(heldout(run, &model, &r->heldout_nll, e));
+	TRY(loaded_model_speed(&model, &r->tokens_per_s, e));
 	TRY(result_write(r, dir, e));
 	rc = 0;
 out:
