@@ -22,7 +22,7 @@ static int unknown_option(const struct cli_verb *v, const char *name, struct err
 	for (const struct cli_option *o = v->options; o->name && n < 32; o++)
 		names[n++] = o->name;
 	const char *near = suggest_nearest(name, names, n);
-	return err_user(e, "espalier %s: unknown option %s%s%s%s; see espalier %s --help", v->name, name, near ? ", did you mean " : "",
+	return err_user(e, "%s: unknown option %s%s%s%s; see espalier %s --help", v->name, name, near ? ", did you mean " : "",
 			near ? near : "", near ? "?" : "", v->name);
 }
 
@@ -33,13 +33,13 @@ static int take_option(struct cli_args *a, int argc, char **argv, int *i, struct
 	if (!o)
 		return unknown_option(a->verb, word, e);
 	if (!o->value && equals)
-		return err_user(e, "espalier %s: %s takes no value", a->verb->name, o->name);
+		return err_user(e, "%s: %s takes no value", a->verb->name, o->name);
 	if (!o->repeats && cli_has(a, o->name))
-		return err_user(e, "espalier %s: %s is given twice", a->verb->name, o->name);
+		return err_user(e, "%s: %s is given twice", a->verb->name, o->name);
 	if (o->value && !equals && *i + 1 >= argc)
-		return err_user(e, "espalier %s: %s expects %s", a->verb->name, o->name, o->value);
+		return err_user(e, "%s: %s expects %s", a->verb->name, o->name, o->value);
 	if (a->n_given == CLI_MAX)
-		return err_user(e, "espalier %s: too many options", a->verb->name);
+		return err_user(e, "%s: too many options", a->verb->name);
 	a->given[a->n_given].option = o;
 	a->given[a->n_given++].value = !o->value ? "" : equals ? equals + 1 : argv[++*i];
 	return 0;
@@ -49,11 +49,11 @@ static int check_complete(const struct cli_args *a, struct err *e)
 {
 	const struct cli_verb *v = a->verb;
 	if (a->n_positional < v->min_positional || a->n_positional > v->max_positional)
-		return err_user(e, "espalier %s: expected %s, found %d argument%s; see espalier %s --help", v->name, v->positional, a->n_positional,
+		return err_user(e, "%s: expected %s, found %d argument%s; see espalier %s --help", v->name, v->positional, a->n_positional,
 				a->n_positional == 1 ? "" : "s", v->name);
 	for (const struct cli_option *o = v->options; o->name; o++)
 		if (o->required && !cli_has(a, o->name))
-			return err_user(e, "espalier %s: %s %s is missing; see espalier %s --help", v->name, o->name, o->value, v->name);
+			return err_user(e, "%s: %s %s is missing; see espalier %s --help", v->name, o->name, o->value, v->name);
 	return 0;
 }
 
@@ -74,7 +74,7 @@ int cli_parse(struct cli_args *a, const struct cli_verb *v, int argc, char **arg
 			if (take_option(a, argc, argv, &i, e) < 0)
 				return -1;
 		} else if (a->n_positional == CLI_MAX)
-			return err_user(e, "espalier %s: too many arguments", v->name);
+			return err_user(e, "%s: too many arguments", v->name);
 		else
 			a->positional[a->n_positional++] = word;
 	}
@@ -125,7 +125,7 @@ int cli_int(const struct cli_args *a, const char *name, int64_t min, int64_t max
 {
 	const char *text = cli_get(a, name);
 	if (count_parse(text, out) < 0 || *out < min || *out > max)
-		return err_user(e, "espalier %s: %s: expected an integer from %lld to %lld, found %s", a->verb->name, name, (long long)min, (long long)max, text);
+		return err_user(e, "%s: %s: expected an integer from %lld to %lld, found %s", a->verb->name, name, (long long)min, (long long)max, text);
 	return 0;
 }
 
@@ -135,6 +135,6 @@ int cli_real(const struct cli_args *a, const char *name, double min, double max,
 	char *end;
 	*out = strtod(text, &end);
 	if (!*text || *end || !isfinite(*out) || *out < min || *out > max)
-		return err_user(e, "espalier %s: %s: expected a number from %g to %g, found %s", a->verb->name, name, min, max, text);
+		return err_user(e, "%s: %s: expected a number from %g to %g, found %s", a->verb->name, name, min, max, text);
 	return 0;
 }

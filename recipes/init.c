@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- shapes ---- */
 
@@ -244,7 +243,6 @@ static int learn_masks(struct init *in, const struct run *run, const struct mask
 	struct mask_options options = mask_default(schedule.total_steps);
 	struct mask_learner *learner = NULL;
 	struct start from = {.arch = *source, .dir = run->teacher_dir};
-	char *checkpoint = path_format("%s/checkpoint.safetensors", in->dir);
 	int rc = -1;
 	if (schedule.total_steps < MASK_FEW_STEPS)
 		warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
@@ -262,12 +260,10 @@ static int learn_masks(struct init *in, const struct run *run, const struct mask
 	in->report = loop.report;
 	TRY(choose_and_cut(in, run, spec, &session, learner, model, e));
 	TRY(stage_finish(in->dir, e));
-	unlink(checkpoint);
 	rc = 0;
 out:
 	session_close(&session);
 	mask_learner_close(learner);
-	free(checkpoint);
 	return rc;
 }
 
@@ -303,6 +299,7 @@ static int run_stage(struct init *in, const struct run *run, const struct init_s
 		TRY(spec->masks ? learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
 	else if (spec->masks)
 		TRY(read_report(in, e));
+	loop_forget(dir);
 	in->start.dir = model;
 	model = NULL;
 	rc = 0;

@@ -11,6 +11,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct state { /* what one call of loop_run owns */
 	struct batches *batches;
@@ -361,6 +362,13 @@ static int steps_loop(struct loop *l, struct state *s, struct err *e)
 out:
 	progress_finish(&bar, note);
 	return rc;
+}
+
+void loop_forget(const char *dir)
+{
+	char *checkpoint = path_format("%s/checkpoint.safetensors", dir);
+	unlink(checkpoint);
+	free(checkpoint);
 }
 
 int loop_run(struct loop *l, struct err *e)

@@ -28,6 +28,8 @@ struct loop {
 };
 /* Runs to the schedule's last step. -1 with "interrupted" after SIGINT: the checkpoint is written. */
 int loop_run(struct loop *, struct err *);
+/* Removes the checkpoint of a stage that is finished: nothing reads it again. */
+void loop_forget(const char *dir);
 /* Mean NLL per token over the held-out documents of all domains, each domain weighing the same; masks may be NULL. */
 int loop_heldout(const struct run *, struct session *, const struct host_masks *z, double *nll, struct err *);
 

@@ -8,11 +8,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 const char *run_files_from(const struct run *run)
 {
-	return run->corpus.tokenizer_dir ? run->corpus.tokenizer_dir : run->teacher_dir;
+	if (run->corpus.tokenizer_dir)
+		return run->corpus.tokenizer_dir;
+	return run->teacher_dir ? run->teacher_dir : run->spec->teacher->init->model; /* the latter while it is corrected */
 }
 
 double phase_flops(const struct run *run, const struct arch *arch, bool distil, int64_t tokens)
@@ -184,7 +185,7 @@ static int train(struct phase *p, struct err *e)
 	const struct run *run = p->run;
 	struct session_options o = phase_session(run, p->spec, NULL, &p->start->arch);
 	struct session session = {0};
-	char *model = path_format("%s/model", p->dir), *checkpoint = path_format("%s/checkpoint.safetensors", p->dir);
+	char *model = path_format("%s/model", p->dir);
 	int rc = -1;
 	TRY(phase_micro_batch(run, p->dir, &o, p->spec->batch_tokens, e));
 	TRY(session_open(&session, &o, e));
@@ -202,12 +203,10 @@ static int train(struct phase *p, struct err *e)
 		TRY(phase_save_model(run, &session.student, p->start, model, p->start->arch.dtype, e));
 	TRY(write_results(p, e));
 	TRY(stage_finish(p->dir, e));
-	unlink(checkpoint); /* the stage is finished: nothing reads it again */
 	rc = 0;
 out:
 	session_close(&session);
 	free(model);
-	free(checkpoint);
 	return rc;
 }
 
@@ -216,7 +215,10 @@ int phase_train(struct phase *p, struct err *e)
 	bool done;
 	if (stage_begin(p->dir, phase_inputs(p), &done, e) < 0)
 		return -1;
-	return done ? read_results(p, e) : train(p, e);
+	int rc = done ? read_results(p, e) : train(p, e);
+	if (rc == 0)
+		loop_forget(p->dir); /* also where we were killed just before */
+	return rc;
 }
 
 int phase_price(const struct run *run, const struct train_spec *t, const struct masks_spec *m, const struct arch *arch, int64_t tokens,

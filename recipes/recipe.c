@@ -1,7 +1,7 @@
 /* The recipe language: the tables below are its definition; parser, --help, README reference and resolved dump follow them. */
 #include "recipes/recipe.h"
 
-#include "base/fsio.h"
+#include "results/result_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +273,8 @@ static int check(const struct recipe_spec *r, struct err *e)
 		return -1;
 	if (r->report->sequence_length == 1)
 		return yaml_caret(e, place(r->report->at, "sequence_length"), "report.sequence_length: a window of one token scores nothing; expected 0 or at least 2");
+	if (r->data->domains.n > RESULT_MAX_EVALS)
+		return yaml_caret(e, place(r->data->at, "domains"), "domains: at most %d, found %d", RESULT_MAX_EVALS, r->data->domains.n);
 	for (int i = 0; i < r->data->domains.n; i++)
 		if (check_domain(r->data->domains.v[i], e) < 0)
 			return -1;
@@ -289,7 +291,10 @@ int recipe_open(struct recipe *r, const char *path, const char *const *sets, int
 {
 	memset(r, 0, sizeof *r);
 	int rc = -1;
-	TRY(yaml_parse_file(&r->tree, path, e));
+	if (yaml_parse_file(&r->tree, path, e) < 0) {
+		e->status = ERR_USER; /* no such file: the command is wrong */
+		goto out;
+	}
 	for (int i = 0; i < n_sets; i++)
 		TRY(yaml_path_set(&r->tree, sets[i], e));
 	r->path = pool_strdup(&r->pool, path);

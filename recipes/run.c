@@ -5,10 +5,12 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "kernels/ops.h"
+#include "recipes/init.h"
 #include "recipes/stage.h"
 #include "recipes/stage_student.h"
 #include "results/report.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,12 +140,34 @@ out:
 
 /* ---- teacher ---- */
 
-static int check_vocabulary(const struct run *run, struct err *e)
+static int check_vocabulary(const struct run *run, const char *dir, const struct arch *a, struct err *e)
 {
-	int V = run->teacher.layout.arch.shape.V, n = tokenizer_vocab_size(run->corpus.tokenizer);
+	int V = a->shape.V, n = tokenizer_vocab_size(run->corpus.tokenizer);
 	if (n > V)
-		return err_user(e, "%s: the tokenizer has %d tokens, the model's vocabulary only %d: they don't belong together", run->teacher_dir, n, V);
+		return err_user(e, "%s: the tokenizer has %d tokens, the model's vocabulary only %d: they don't belong together", dir, n, V);
 	return 0;
+}
+
+/* Of a model that an init names, if it does. */
+static int check_init_vocabulary(const struct run *run, const struct init_spec *init, struct err *e)
+{
+	struct arch a;
+	if (!init || !init->model)
+		return 0;
+	return init_arch(run, init, &a, e) < 0 ? -1 : check_vocabulary(run, init->model, &a, e);
+}
+
+static int check_vocabularies(const struct run *run, struct err *e)
+{
+	const struct recipe_spec *r = run->spec;
+	if (run->teacher_dir)
+		TRY(check_vocabulary(run, run->teacher_dir, &run->teacher.layout.arch, e));
+	TRY(check_init_vocabulary(run, r->teacher->init, e));
+	for (int i = 0; i < r->students.n; i++)
+		TRY(check_init_vocabulary(run, ((const struct student_spec *)r->students.v[i])->init, e));
+	return 0;
+out:
+	return -1;
 }
 
 static int open_teacher(struct run *run, const char *dir, struct err *e)
@@ -266,9 +290,62 @@ static void close_run(struct run *run)
 	recipe_close(&run->recipe);
 }
 
+static int check_files(const struct yaml_node *domain, const char *key, const struct string_list *files, struct err *e)
+{
+	for (int i = 0; i < files->n; i++) {
+		const struct yaml_node *at = yaml_get(domain, key);
+		if (!fsio_exists(files->v[i]))
+			return yaml_caret(e, at->kind == YAML_SEQUENCE ? at->children[i] : at, "%s: no such file", files->v[i]);
+	}
+	return 0;
+}
+
+static int check_model(const struct yaml_node *section, const char *dir, struct err *e)
+{
+	const struct yaml_node *at = yaml_get(section, "model");
+	if (!dir || fsio_is_dir(dir))
+		return 0;
+	return yaml_caret(e, at ? at : section, "%s: no such directory; expected one with config.json and *.safetensors", dir);
+}
+
+/* Whatever the recipe names must be there. */
+static int check_paths(const struct recipe_spec *r, struct err *e)
+{
+	for (int i = 0; i < r->data->domains.n; i++) {
+		const struct domain_spec *d = r->data->domains.v[i];
+		TRY(check_files(d->at, "train", &d->train, e));
+		TRY(check_files(d->at, "eval", &d->eval, e));
+	}
+	TRY(check_model(r->teacher->at, r->teacher->model, e));
+	if (r->teacher->init)
+		TRY(check_model(r->teacher->init->at, r->teacher->init->model, e));
+	for (int i = 0; i < r->students.n; i++) {
+		const struct student_spec *s = r->students.v[i];
+		TRY(check_model(s->init->at, s->init->model, e));
+	}
+	return 0;
+out:
+	return -1;
+}
+
+/* A directory that holds something, but no run, is somebody's: nothing is written into it. */
+static int check_directory(const char *dir, struct err *e)
+{
+	char *manifest = path_format("%s/manifest.json", dir), stranger[256] = "";
+	DIR *d = fsio_exists(manifest) ? NULL : opendir(dir);
+	for (const struct dirent *entry; d && (entry = readdir(d));)
+		if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") && strcmp(entry->d_name, "lock") && strcmp(entry->d_name, "manifest.json.tmp"))
+			snprintf(stranger, sizeof stranger, "%s", entry->d_name);
+	if (d)
+		closedir(d);
+	free(manifest);
+	return *stranger ? err_user(e, "%s: is not empty (%s) and holds no run: give another --out", dir, stranger) : 0;
+}
+
 static int open_run(struct run *run, const struct run_options *o, struct err *e)
 {
 	TRY(recipe_open(&run->recipe, o->recipe_path, o->sets, o->n_sets, e));
+	TRY(check_paths(run->recipe.spec, e));
 	run->spec = run->recipe.spec;
 	run->allow_drift = o->allow_drift;
 	run->dir = o->out ? strdup(o->out) : path_format("runs/%s", run->spec->name);
@@ -288,12 +365,12 @@ int run_recipe(const struct run_options *o, struct err *e)
 		TRY(open_teacher(&run, r->teacher->model, e));
 	if (r->teacher->model)
 		TRY(check_students(&run, e));
+	TRY(check_directory(run.dir, e));
 	TRY(fsio_mkdirs(run.dir, e));
 	TRY(fsio_lock(run.dir, &run.lock_fd, e));
 	TRY(open_manifest(&run, e));
-	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir, e));
-	if (run.teacher_dir)
-		TRY(check_vocabulary(&run, e));
+	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir ? run.teacher_dir : r->teacher->init->model, e));
+	TRY(check_vocabularies(&run, e));
 	TRY(make_teacher(&run, e));
 	for (int k = 0; k < r->seeds.n; k++)
 		for (int i = 0; i < r->students.n; i++)

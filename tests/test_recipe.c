@@ -239,6 +239,7 @@ static void a_missing_or_broken_file_is_one_line(void **state)
 	struct recipe r;
 	struct err e;
 	assert_fails(recipe_open(&r, "/nowhere/r.yaml", NULL, 0, &e), &e, "/nowhere/r.yaml: ");
+	assert_int_equal(e.status, ERR_USER);
 	assert_null(strchr(e.line, '\n'));
 	assert_fails(open_text(&r, "recipe: [1\n", NULL, 0, &e), &e, "r.yaml:");
 	assert_int_equal(e.status, ERR_USER);
