@@ -26,6 +26,12 @@ double hard_concrete_open_slope(double loga, double beta)
 	return p * (1 - p);
 }
 
+double hard_concrete_slope_rms(double loga, double beta)
+{
+	double shut = sigmoid(-loga - beta * LOG_11), full = sigmoid(loga - beta * LOG_11);
+	return 0.35 * sqrt(fmax(0, 1 - shut - full));
+}
+
 float hard_concrete_sample(float loga, float u, float beta, float *slope)
 {
 	double draw = fmin(fmax((double)u, (double)DRAW_EPS), 1 - (double)DRAW_EPS);

@@ -8,6 +8,8 @@
 /* P(z > 0) = sigmoid(loga + beta log 11), and its derivative. */
 double hard_concrete_open(double loga, double beta);
 double hard_concrete_open_slope(double loga, double beta);
+/* sqrt(E[(dz/dloga)^2]) over draws, to within a factor of 1.3: 0.35 sqrt P(0 < z < 1). */
+double hard_concrete_slope_rms(double loga, double beta);
 /* z for a draw u; *slope (may be NULL) is dz/dloga at fixed u: 1.2 s (1-s) / beta inside (0,1), else 0. */
 float hard_concrete_sample(float loga, float u, float beta, float *slope);
 /* The deterministic value of a kept unit: sigmoid(0.8 loga / beta). */

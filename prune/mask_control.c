@@ -21,24 +21,25 @@ struct search {
 	double unit, eps;
 };
 
-static double moved(const struct search *s, size_t at, double lambda)
+/* loga of a unit after n_steps at the speed that lambda gives it. */
+static double moved(const struct search *s, size_t at, double lambda, double n_steps)
 {
 	const struct mask_step *step = s->step;
 	double p = s->rows->slope[at], noise = s->rows->noise[at];
 	double drift = fmax(-noise, fmin(noise, s->rows->drift[at]));
 	double natural = (drift + lambda * p) / (noise + fabs(lambda) * p + s->eps);
 	double side = s->rows->keep[at] ? -1 : 1;
-	double loga = (double)s->rows->loga[at] - step->lr * ((1 - step->harden) * natural + step->harden * side);
+	double loga = (double)s->rows->loga[at] - n_steps * step->lr * ((1 - step->harden) * natural + step->harden * side);
 	return fmax(-step->clamp, fmin(step->clamp, loga));
 }
 
-/* Size of a row after a step at lambda. */
+/* Size of a row at the horizon. */
 static double row_size(const struct search *s, int row, double lambda)
 {
 	size_t n = (size_t)s->rows->n_units, first = (size_t)row * n;
 	double sum = 0;
 	for (size_t at = first; at < first + n; at++)
-		sum += hard_concrete_open(moved(s, at, lambda), s->step->beta);
+		sum += hard_concrete_open(moved(s, at, lambda, s->step->horizon), s->step->beta);
 	return sum;
 }
 
@@ -111,7 +112,7 @@ struct mask_price mask_control_step(const struct mask_rows *rows, const struct m
 		price.mean += rows->row_lambda[row] / rows->n_rows;
 	}
 	for (size_t at = 0; at < (size_t)rows->n_rows * (size_t)rows->n_units; at++)
-		rows->loga[at] = (float)moved(&s, at, rows->row_lambda[at / (size_t)rows->n_units]);
+		rows->loga[at] = (float)moved(&s, at, rows->row_lambda[at / (size_t)rows->n_units], 1);
 	for (int row = 0; row < rows->n_rows; row++)
 		price.spread = fmax(price.spread, fabs(rows->row_lambda[row] - price.mean));
 	return price;

@@ -14,8 +14,9 @@
 struct mask_learner {
 	struct mask_options options;
 	struct mask_units units;
-	float *loga, *m, *v;  /* (units.n) */
-	float *dloga;         /* (units.n) of the step in progress */
+	float *loga;
+	float *m, *v;         /* (units.n) moments: mean of dloss/dloga, mean square of dloss/dz */
+	float *dloga, *dz;    /* (units.n) of the step in progress */
 	float *z, *slope;     /* (units.n) of the last draw */
 	float *dunits;        /* (units.n) scratch */
 	double *drift, *noise, *p_slope; /* (units.n) scratch of the control */
@@ -25,16 +26,16 @@ struct mask_learner {
 	struct mask_price prices[MASK_STRUCTURES];
 };
 
-#define ADAM_FLOOR 1e-30
 #define SATURATED 2.0f
-#define LR_MAX 1.0f /* code mode's rate */
+#define LR_MAX 1.0f  /* code mode's rate */
+#define CROSSING 6.0 /* loga between an open unit and one that is closed more often than not */
 
 /* Loga that a unit may move in a whole phase; open to closed is about 10. Slow moves average the gradient's noise, fast
  * ones shorten the time in which a unit is half open and disturbs the others. Three ranges are the least that few steps
  * can do with; many steps afford both. Figures: tests/bench/sweep_masks.c. */
 static float travel_of(int steps)
 {
-	return fmaxf(30, 3 * sqrtf((float)steps));
+	return fmaxf(30, 6 * sqrtf((float)steps));
 }
 
 const char *mask_structure_name(enum mask_structure which)
@@ -52,7 +53,7 @@ struct mask_options mask_default(int steps)
 		.harden_fraction = 0.25f,
 		.lr = fminf(LR_MAX, travel_of(steps) / (float)steps),
 		.beta = 2.0f / 3.0f,
-		.init_loga = 3,
+		.init_loga = 4.605f,
 		.clamp = 8,
 		.beta1 = 0.9f,
 		.beta2 = 0.95f,
@@ -66,7 +67,7 @@ struct mask_options mask_default(int steps)
 static int allocate(struct mask_learner *l)
 {
 	size_t n = l->units.n;
-	float **floats[] = {&l->loga, &l->m, &l->v, &l->dloga, &l->z, &l->slope, &l->dunits};
+	float **floats[] = {&l->loga, &l->m, &l->v, &l->dloga, &l->dz, &l->z, &l->slope, &l->dunits};
 	double **doubles[] = {&l->drift, &l->noise, &l->p_slope};
 	bool ok = true;
 	for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
@@ -114,7 +115,7 @@ void mask_learner_close(struct mask_learner *l)
 {
 	if (!l)
 		return;
-	void *owned[] = {l->loga, l->m, l->v, l->dloga, l->z, l->slope, l->dunits, l->drift, l->noise, l->p_slope,
+	void *owned[] = {l->loga, l->m, l->v, l->dloga, l->dz, l->z, l->slope, l->dunits, l->drift, l->noise, l->p_slope,
 			 l->row_lambda, l->sorted, l->keep};
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
 		free(owned[i]);
@@ -160,25 +161,31 @@ void mask_learner_sample(struct mask_learner *l, int step, int micro, struct hos
 void mask_learner_backward(struct mask_learner *l, const struct host_masks *dz)
 {
 	mask_units_gather(&l->units, l->z, dz, l->dunits);
-	for (size_t i = 0; i < l->units.n; i++)
+	for (size_t i = 0; i < l->units.n; i++) {
 		l->dloga[i] += l->dunits[i] * l->slope[i];
+		l->dz[i] += l->dunits[i];
+	}
 }
 
 /* ---- a step ---- */
 
-/* Adam's moments of the task's gradient, bias-corrected into drift and noise. */
+/* Adam's moments of the task's gradient, bias-corrected into drift and noise. The second one is kept of dloss/dz, which
+ * every draw shows, and taken to loga by the expected square of dz/dloga: at an open unit few draws have a slope at all, yet
+ * the variance of dloss/dz there (its Fisher information) already tells which units the loss can spare. */
 static void update_moments(struct mask_learner *l, int step)
 {
 	double beta1 = (double)l->options.beta1, beta2 = (double)l->options.beta2;
 	double left1 = 1 - pow(beta1, step + 1), left2 = 1 - pow(beta2, step + 1);
 	for (size_t i = 0; i < l->units.n; i++) {
-		double g = (double)l->dloga[i];
+		double g = (double)l->dloga[i], dz = (double)l->dz[i];
 		l->m[i] = (float)(beta1 * (double)l->m[i] + (1 - beta1) * g);
-		l->v[i] = (float)(beta2 * (double)l->v[i] + (1 - beta2) * g * g);
+		l->v[i] = (float)(beta2 * (double)l->v[i] + (1 - beta2) * dz * dz);
 		l->drift[i] = (double)l->m[i] / left1;
-		l->noise[i] = sqrt((double)l->v[i] / left2 + ADAM_FLOOR * ADAM_FLOOR);
+		l->noise[i] = sqrt((double)l->v[i] / left2) *
+			      hard_concrete_slope_rms((double)l->loga[i], (double)l->options.beta);
 	}
 	memset(l->dloga, 0, l->units.n * sizeof *l->dloga);
+	memset(l->dz, 0, l->units.n * sizeof *l->dz);
 }
 
 /* Share of the phase that is over once `step` is done. */
@@ -200,17 +207,25 @@ static double harden_weight(const struct mask_options *o, int step)
 	return o->harden_fraction > 0 ? fmax(0, fmin(1, into / (0.75 * (double)o->harden_fraction))) : 0;
 }
 
+/* Steps to look ahead: the way from open to closed, but not into the hardening, which ends with the exact size. */
+static double horizon_of(const struct mask_options *o, int step)
+{
+	double left = (1 - (double)o->harden_fraction) * o->steps - (step + 1);
+	return fmax(1, fmin(CROSSING / (double)o->lr, left));
+}
+
 static struct mask_price step_block(struct mask_learner *l, const struct mask_block *b, int step)
 {
 	const struct mask_options *o = &l->options;
+	double horizon = horizon_of(o, step);
 	const struct mask_rows rows = {
 		.n_rows = b->n_rows, .n_units = b->n_units, .final_units = b->final_units,
 		.loga = l->loga + b->first, .drift = l->drift + b->first, .noise = l->noise + b->first,
 		.slope = l->p_slope + b->first, .row_lambda = l->row_lambda, .sorted = l->sorted, .keep = l->keep + b->first,
 	};
 	const struct mask_step how = {
-		.target = target_size(o, b, step), .lr = (double)o->lr, .clamp = (double)o->clamp,
-		.beta = (double)o->beta, .harden = harden_weight(o, step),
+		.target = target_size(o, b, step + (int)horizon - 1), .lr = (double)o->lr, .horizon = horizon,
+		.clamp = (double)o->clamp, .beta = (double)o->beta, .harden = harden_weight(o, step),
 	};
 	return mask_control_step(&rows, &how);
 }
@@ -324,6 +339,7 @@ void mask_learner_set_state(struct mask_learner *l, const float *state)
 	memcpy(l->m, state + n, n * sizeof *state);
 	memcpy(l->v, state + 2 * n, n * sizeof *state);
 	memset(l->dloga, 0, n * sizeof *state);
+	memset(l->dz, 0, n * sizeof *state);
 	for (size_t i = 0; i < MASK_STRUCTURES; i++) {
 		l->prices[i].mean = (double)state[3 * n + 2 * i];
 		l->prices[i].spread = (double)state[3 * n + 2 * i + 1];

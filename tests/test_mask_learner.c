@@ -309,11 +309,13 @@ static void a_phase_too_slow_is_seen(void **state)
 	world_close(&w);
 }
 
-/* No wind-up: the size follows the falling target closely once the units have left their start, and never undershoots. */
+/* No wind-up: the size follows the falling target from afar (it looks ahead), never undershoots the final one, and most
+ * units are decided all the time, so that the masks' noise stays small. Measured: gap -3 % to +5 %, decided at least 0.85. */
 static void size_follows_the_target(void **state)
 {
 	const struct mask_options o = mask_default(200);
 	struct mask_world w = world_open(&stories.shape, 6, 3);
+	double low = 0, high = 0, undershoot = 0, decided = 1;
 	struct phase p;
 	(void)state;
 	phase_open(&p, &stories, &phase_targets[0], &o);
@@ -324,11 +326,17 @@ static void size_follows_the_target(void **state)
 				continue;
 			double ramp = fmin(1, (step + 1) / 100.0), units = p.report.units[i];
 			assert_close(p.report.target[i], units - ramp * (units - p.report.final_target[i]), 1e-4, 1e-6);
-			assert_true(p.report.expected[i] > 0.995 * p.report.target[i]);
-			if (step > 20)
-				assert_true(p.report.expected[i] < 1.02 * p.report.target[i]);
+			double gap = p.report.expected[i] / p.report.target[i] - 1;
+			low = fmin(low, gap);
+			high = fmax(high, gap);
+			undershoot = fmin(undershoot, p.report.expected[i] / p.report.final_target[i] - 1);
+			if (p.report.units[i] > 100)
+				decided = fmin(decided, p.report.saturated[i]);
 		}
 	}
+	assert_true(low > -0.12 && high < 0.10);
+	assert_true(undershoot > -0.01);
+	assert_true(decided > 0.5);
 	phase_close(&p);
 	world_close(&w);
 }
