@@ -166,6 +166,7 @@ static int write_result(const struct run *run, struct result *r, const char *dir
 {
 	struct loaded_model model = {0}, teacher = {0};
 	int rc = -1;
+	log_line("evaluating %s", r->name);
 	TRY(loaded_model_open(&model, run->eval_ops, model_dir, e));
 	if (teacher_dir)
 		TRY(loaded_model_open(&teacher, run->eval_ops, teacher_dir, e));
