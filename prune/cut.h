@@ -19,7 +19,8 @@ struct kept {
 };
 /* The kept units of z != 0 (NULL: all kept), checked to have the target's counts: a mask that has not is refused by name
  * (err_user). Rows of layers that go are not looked at. A group is kept when one of its query heads is. */
-int kept_from_masks(struct kept *, const struct arch *source, const struct arch *target, const struct host_masks *, struct err *);
+int kept_from_masks(struct kept *, const struct arch *source, const struct arch *target, const struct host_masks *,
+                    struct err *);
 /* Keep the listed layers whole. Refuses (err_user) an empty list, layers out of range, and a list that does not ascend. */
 int kept_from_layers(struct kept *, const struct arch *source, const int *layers, int n_layers, struct err *);
 void kept_release(struct kept *); /* a zeroed struct is fine */

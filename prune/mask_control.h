@@ -3,8 +3,8 @@
  *
  * A Lagrangian  task(loga) + lambda (size(loga) - target)  with an integrated lambda needs a rate that fits the unknown
  * scale of the task's gradient and the number of steps; where it does not fit, lambda winds up and the masks overshoot.
- * Here lambda is not integrated but solved: with m the mean and v the mean square (mask_learner.c says how they are kept) of the task's gradient alone, and
- * p = dP(z>0)/dloga, a step is
+ * Here lambda is not integrated but solved: with m the mean and v the mean square of the task's gradient alone (how they
+ * are kept: mask_learner.c), and p = dP(z>0)/dloga, a step is
  *   loga_i -= lr [ (1-harden) (m_i + lambda p_i) / (sqrt v_i + |lambda| p_i + eps) + harden side_i ],   clamped to ±clamp
  * that is Adam on the task's gradient plus the Lagrangian's, the latter exact and therefore kept out of the moments. No
  * unit moves by more than lr. The size that such moves lead to falls monotonically with lambda, so bisection finds the

@@ -54,7 +54,7 @@ struct mask_options mask_default(int steps)
 		.lr = fminf(LR_MAX, travel_of(steps) / (float)steps),
 		.beta = 2.0f / 3.0f,
 		.init_loga = 4.605f,
-		.clamp = 8,
+		.clamp = 10,
 		.beta1 = 0.9f,
 		.beta2 = 0.95f,
 		.seed = 17,

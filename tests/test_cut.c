@@ -140,7 +140,8 @@ static void bench_close(struct bench *b)
 }
 
 /* (N, V), head product in double. */
-static void logits_of(const struct bench *b, const struct param_layout *layout, float *flat, const struct host_masks *z, float *out)
+static void logits_of(const struct bench *b, const struct param_layout *layout, float *flat, const struct host_masks *z,
+		      float *out)
 {
 	struct ops *ops = b->ops;
 	const struct arch *a = &layout->arch;

@@ -2,8 +2,8 @@
  * structures in a world whose truth is known (tests/mask_world.h, deterministic), without any tuning, next to the
  * reference's rule (LLM-Shearing's code mode with its published rates) on the same draws.
  *   sweep_masks [largest number of steps, default 1000]
- * deviation: |expected - target| / target at the end, mean over rows; worst row in brackets. regret: worth thrown away, 0 as little
- * as possible, 1 chance. hard-soft gap is not measured here; saturated: share of |loga| > 2. */
+ * deviation: (expected - target) / target at the end, mean over rows; the worst row's in brackets. saturated: share of
+ * |loga| > 2. regret: worth thrown away in hidden and ffn, 0 as little as possible, 1 chance. */
 #include "base/clock.h"
 #include "prune/hard_concrete.h"
 #include "prune/mask_control.h"
@@ -91,7 +91,8 @@ static void code_mode_micro(struct code_mode *c, const struct mask_world *w, int
 		c->g[i] += (double)(c->dunits[i] * c->slope[i]);
 }
 
-static void code_mode_run(struct code_mode *c, const struct mask_world *w, int steps, struct host_masks *z, struct host_masks *dz)
+static void code_mode_run(struct code_mode *c, const struct mask_world *w, int steps, struct host_masks *z,
+			  struct host_masks *dz)
 {
 	for (int step = 0; step < steps; step++) {
 		double warm = fmin(1, (step + 1) / (0.1 * steps)), lr = warm * (0.55 + 0.45 * cos(M_PI * step / steps));
