@@ -38,8 +38,9 @@ int run_plan(const struct run_options *, struct err *);
 /* The plan of an opened run (recipe, backend, and the teacher when it is given), to stdout. */
 int plan_print(struct run *, struct err *);
 
-/* Set by SIGINT and SIGTERM; loops write a checkpoint and leave. */
+/* After SIGINT or SIGTERM: loops write a checkpoint and leave. A second one kills. */
 bool run_interrupted(void);
+/* Before any thread is started, once. */
 void run_catch_signals(void);
 
 /* Opens the backend(s) that the recipe asks for. eval_ops may equal ops. */

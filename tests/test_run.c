@@ -182,8 +182,8 @@ static void killed_at_the_end_it_ends_with_the_same_bits(void **state)
 static void interrupted_it_says_so_and_goes_on(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 2; i++) {
-		int status = run_and_kill("run tiny.yaml --out stopped", "stopped", progress_of("whole") / 4, 3, i ? SIGTERM : SIGINT);
+	for (int i = 0; i < 8; i++) {
+		int status = run_and_kill("run tiny.yaml --out stopped", "stopped", progress_of("whole") / 11, draw(200 + i, 30), i % 2 ? SIGTERM : SIGINT);
 		char *words = program_text("stderr.txt");
 		if (status != 1 || !strstr(words, "espalier: interrupted after step ") || !strstr(words, "goes on"))
 			fail_msg("exit status %d after a signal\n%s", status, words);
