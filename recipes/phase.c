@@ -57,9 +57,7 @@ static int chosen_micro_batch(const struct run *run, struct session_options *o, 
 	int rows = (int)(batch_tokens / o->student.T);
 	if (!run->spec->micro_batch)
 		return session_micro_batch(o, rows, (size_t)(0.9 * (double)memory_available()), &o->student.B, e);
-	if (rows % run->spec->micro_batch)
-		return yaml_caret(e, yaml_get(run->spec->at, "micro_batch"), "micro_batch: %lld does not divide the %d sequences of a step",
-				  (long long)run->spec->micro_batch, rows);
+	BUG_ON(rows % run->spec->micro_batch); /* recipe.c refuses it */
 	o->student.B = (int)run->spec->micro_batch;
 	return 0;
 }

@@ -176,13 +176,25 @@ static const struct yaml_node *place(const struct yaml_node *section, const char
 	return value ? value : section;
 }
 
-static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
+static int check_steps(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
 {
 	int64_t T = r->data->sequence_length;
-	if (t->batch_tokens % T)
-		return yaml_caret(e, place(t->at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)t->batch_tokens, (long long)T);
-	if (t->tokens < t->batch_tokens)
-		return yaml_caret(e, place(t->at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)t->tokens, (long long)t->batch_tokens);
+	if (batch_tokens % T)
+		return yaml_caret(e, place(at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)batch_tokens,
+				  (long long)T);
+	if (tokens < batch_tokens)
+		return yaml_caret(e, place(at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)tokens,
+				  (long long)batch_tokens);
+	if (r->micro_batch && batch_tokens / T % r->micro_batch)
+		return yaml_caret(e, place(r->at, "micro_batch"), "micro_batch: %lld does not divide the %lld sequences of a step",
+				  (long long)r->micro_batch, (long long)(batch_tokens / T));
+	return 0;
+}
+
+static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
+{
+	if (check_steps(r, t->at, t->tokens, t->batch_tokens, e) < 0)
+		return -1;
 	if (!t->lr.n)
 		return yaml_caret(e, place(t->at, "lr"), "lr: expected at least one rate");
 	if (t->lr.n > 8)
@@ -198,12 +210,8 @@ static int check_init(const struct recipe_spec *r, const struct init_spec *i, st
 	int n = !!i->masks + !!i->layers.n + !!i->random + !!i->model;
 	if (n != 1)
 		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, random, model; found %d", n);
-	if (i->masks && i->masks->batch_tokens % r->data->sequence_length)
-		return yaml_caret(e, place(i->masks->at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld",
-				  (long long)i->masks->batch_tokens, (long long)r->data->sequence_length);
-	if (i->masks && i->masks->tokens < i->masks->batch_tokens)
-		return yaml_caret(e, place(i->masks->at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld",
-				  (long long)i->masks->tokens, (long long)i->masks->batch_tokens);
+	if (i->masks && check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0)
+		return -1;
 	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
 		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
 	return 0;

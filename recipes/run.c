@@ -154,18 +154,17 @@ static int open_teacher(struct run *run, const char *dir, struct err *e)
 	TRY(hf_open(&run->teacher, dir, e));
 	run->teacher_dir = pool_strdup(&run->recipe.pool, dir);
 	run->teacher_hash = hf_hash(&run->teacher);
-	if (run->spec->data->sequence_length > run->teacher.layout.arch.max_positions)
-		return yaml_caret(e, run->spec->data->at, "sequence_length %lld is more than the teacher's %d positions",
-				  (long long)run->spec->data->sequence_length, run->teacher.layout.arch.max_positions);
 	return 0;
 out:
 	return -1;
 }
 
-/* Everything that can be refused before the first stage is refused here. */
 static int check_students(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
+	if (r->data->sequence_length > run->teacher.layout.arch.max_positions)
+		return yaml_caret(e, r->data->at, "sequence_length %lld is more than the teacher's %d positions",
+				  (long long)r->data->sequence_length, run->teacher.layout.arch.max_positions);
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
 		struct arch arch;
@@ -176,6 +175,33 @@ static int check_students(const struct run *run, struct err *e)
 					  run->teacher.layout.arch.shape.V);
 	}
 	return 0;
+}
+
+/* The same for a teacher that is still to be made: its shape is known. */
+static int check_students_to_be(const struct run *run, struct err *e)
+{
+	struct run dry = *run;
+	const struct tokenizer_spec *t = run->spec->data->tokenizer;
+	struct arch arch;
+	int rc = -1;
+	if (t && t->path)
+		TRY(tokenizer_open(&dry.corpus.tokenizer, t->path, e));
+	TRY(init_arch(&dry, run->spec->teacher->init, &arch, e));
+	TRY(param_layout_init(&dry.teacher.layout, &arch, e));
+	dry.teacher_dir = dry.dir; /* there is one */
+	rc = check_students(&dry, e);
+	param_layout_release(&dry.teacher.layout);
+out:
+	tokenizer_free(dry.corpus.tokenizer);
+	return rc;
+}
+
+/* What can be refused is refused before anything is made. */
+static int check_first(struct run *run, struct err *e)
+{
+	if (!run->spec->teacher->model)
+		return check_students_to_be(run, e);
+	return open_teacher(run, run->spec->teacher->model, e) < 0 ? -1 : check_students(run, e);
 }
 
 static int make_teacher(struct run *run, struct err *e)
@@ -340,10 +366,7 @@ int run_recipe(const struct run_options *o, struct err *e)
 	int rc = -1;
 	TRY(open_run(&run, o, e));
 	r = run.spec;
-	if (r->teacher->model) /* what can be refused is refused before anything is made */
-		TRY(open_teacher(&run, r->teacher->model, e));
-	if (r->teacher->model)
-		TRY(check_students(&run, e));
+	TRY(check_first(&run, e));
 	TRY(check_directory(run.dir, e));
 	TRY(fsio_mkdirs(run.dir, e));
 	TRY(fsio_lock(run.dir, &run.lock_fd, e));
@@ -367,11 +390,8 @@ int run_plan(const struct run_options *o, struct err *e)
 	int rc = -1;
 	TRY(open_run(&run, o, e));
 	TRY(run_open_ops(run.spec, (int)run.spec->threads, &run.ops, &run.eval_ops, e));
-	if (run.spec->teacher->model) {
-		TRY(open_teacher(&run, run.spec->teacher->model, e));
-		TRY(check_students(&run, e));
-	}
-	else if (run.spec->data->tokenizer && run.spec->data->tokenizer->path)
+	TRY(check_first(&run, e));
+	if (run.spec->teacher->init && run.spec->data->tokenizer && run.spec->data->tokenizer->path)
 		TRY(tokenizer_open(&run.corpus.tokenizer, run.spec->data->tokenizer->path, e));
 	TRY(plan_print(&run, e));
 	rc = 0;

@@ -175,6 +175,7 @@ static void refusals_point_at_the_key(void **state)
 		{"sequence_length: 256", "sequence_length: 256\n  tokenizer: {}", "7:14", "expected a path, or train_vocabulary"},
 		{"sequence_length: 256", "sequence_length: 300", "12:64", "batch_tokens 4096 is not a multiple of sequence_length 300"},
 		{"batch_tokens: 8Ki", "batch_tokens: 1000", "13:47", "batch_tokens 1000 is not a multiple of sequence_length 256"},
+		{"seeds: [17]", "micro_batch: 3", "3:14", "micro_batch: 3 does not divide the 16 sequences of a step"},
 		{"tokens: 1.5M", "tokens: 4095", "12:44", "tokens 4095 are less than one step of batch_tokens 4096"},
 		{"tokens: 5M", "tokens: 8191", "13:29", "tokens 8191 are less than one step of batch_tokens 8192"},
 		{"tokens: 5M", "tokens: 1.504M", "13:29", "tokens are the whole budget of the student: 1504000 leave nothing after the 1500000"},

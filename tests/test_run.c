@@ -378,11 +378,13 @@ static void bad_commands_and_recipes_exit_with_2(void **state)
 		{"plan tiny.yaml --set target.heads=3", "heads 3"},
 		{"run tiny.yaml --set target.hidden=64", "hidden 64"},
 		{"run tiny.yaml --set students.halved.init.layers=[2]", "2"},
+		{"run tiny.yaml --set teacher.init.random.max_positions=32", "sequence_length 64 is more than the teacher's 32 positions"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char line[300];
 		snprintf(line, sizeof line, "%s%s", bad[i].line, strstr(bad[i].line, "run tiny.yaml --set") ? " --out bad" : "");
 		program_refuses(line, 2, bad[i].words);
+		assert_false(fsio_exists("bad/teacher"));
 		assert_int_equal(system("rm -rf bad"), 0);
 	}
 	struct outcome o = program_run("");
