@@ -9,28 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* lambda = unit * sinh(x): either sign, even steps in log, 1e-6 to 1e6 times the rms of the noise. */
-#define SEARCH_X 28.3
-#define SEARCH_STEPS 32
-#define SEARCH_FINEST 1e-6
-#define NOISE_FLOOR 1e-3 /* of the structure's rms, so that a row without any gradient still moves smoothly */
+#define SEARCH_STEPS 40
+#define WIDTH 0.2  /* of the spread of log worth: units this near to lambda move slower than the others */
+#define STICK 0.15 /* log worth per unit of loga: what has begun to fall falls on */
 
 struct search {
 	const struct mask_rows *rows;
 	const struct mask_step *step;
-	double unit, eps;
+	double width;
+	double low, high; /* lambda's range, log worth */
 };
+
+static double value(const struct search *s, size_t at)
+{
+	return s->rows->worth[at] + STICK * (double)s->rows->loga[at];
+}
 
 /* loga of a unit after n_steps at the speed that lambda gives it. */
 static double moved(const struct search *s, size_t at, double lambda, double n_steps)
 {
 	const struct mask_step *step = s->step;
-	double p = s->rows->slope[at], noise = s->rows->noise[at];
-	double drift = fmax(-noise, fmin(noise, s->rows->drift[at]));
-	double natural = (drift + lambda * p) / (noise + fabs(lambda) * p + s->eps);
-	double side = s->rows->keep[at] ? -1 : 1;
-	double loga = (double)s->rows->loga[at] - n_steps * step->lr * ((1 - step->harden) * natural + step->harden * side);
-	return fmax(-step->clamp, fmin(step->clamp, loga));
+	double natural = fmax(-1, fmin(1, (lambda - value(s, at)) / s->width));
+	double side = s->rows->keep[at] ? -1 : 1, from = (double)s->rows->loga[at];
+	double loga = from - n_steps * step->lr * ((1 - step->harden) * natural + step->harden * side);
+	double ceiling = step->harden > 0 ? step->clamp : fmax(step->open, from);
+	return fmax(-step->clamp, fmin(ceiling, loga));
 }
 
 /* Size of a row at the horizon. */
@@ -43,23 +46,18 @@ static double row_size(const struct search *s, int row, double lambda)
 	return sum;
 }
 
-static double lambda_of(const struct search *s, double x)
-{
-	return s->unit * sinh(x);
-}
-
 /* The lambda at which one row comes to its final size. */
 static double row_lambda(const struct search *s, int row)
 {
-	double low = -SEARCH_X, high = SEARCH_X;
+	double low = s->low, high = s->high;
 	for (int n = 0; n < SEARCH_STEPS; n++) {
 		double x = (low + high) / 2;
-		if (row_size(s, row, lambda_of(s, x)) > s->rows->final_units)
+		if (row_size(s, row, x) > s->rows->final_units)
 			low = x;
 		else
 			high = x;
 	}
-	return lambda_of(s, high);
+	return high;
 }
 
 static double mean_size(const struct search *s, double lambda)
@@ -73,30 +71,37 @@ static double mean_size(const struct search *s, double lambda)
 /* The lambda that the rows share, each stopping at its own. */
 static double shared_lambda(const struct search *s)
 {
-	double low = -SEARCH_X, high = SEARCH_X;
+	double low = s->low, high = s->high;
 	for (int n = 0; n < SEARCH_STEPS && s->step->target > s->rows->final_units; n++) {
 		double x = (low + high) / 2;
-		if (mean_size(s, lambda_of(s, x)) > s->step->target)
+		if (mean_size(s, x) > s->step->target)
 			low = x;
 		else
 			high = x;
 	}
-	return lambda_of(s, high);
+	return high;
 }
 
 static struct search prepare(const struct mask_rows *rows, const struct mask_step *step)
 {
 	size_t n_units = (size_t)rows->n_units, n = (size_t)rows->n_rows * n_units;
-	double squares = 0;
+	struct search s = {rows, step, 0, INFINITY, -INFINITY};
+	double sum = 0, squares = 0;
 	for (size_t i = 0; i < n; i++) {
-		squares += rows->noise[i] * rows->noise[i];
-		rows->slope[i] = hard_concrete_open_slope((double)rows->loga[i], step->beta);
+		double y = value(&s, i);
+		sum += rows->worth[i];
+		squares += rows->worth[i] * rows->worth[i];
+		s.low = fmin(s.low, y);
+		s.high = fmax(s.high, y);
 	}
 	for (size_t row = 0; row < (size_t)rows->n_rows; row++)
 		mask_top(rows->loga + row * n_units, rows->n_units, rows->final_units, rows->sorted,
 			 rows->keep + row * n_units);
-	double rms = sqrt(squares / (double)n) + 1e-30;
-	return (struct search){rows, step, rms * SEARCH_FINEST, rms * NOISE_FLOOR};
+	double mean = sum / (double)n;
+	s.width = WIDTH * sqrt(fmax(0, squares / (double)n - mean * mean)) + 1e-3;
+	s.low -= 2 * s.width;
+	s.high += 2 * s.width;
+	return s;
 }
 
 struct mask_price mask_control_step(const struct mask_rows *rows, const struct mask_step *step)
@@ -111,8 +116,11 @@ struct mask_price mask_control_step(const struct mask_rows *rows, const struct m
 		rows->row_lambda[row] = fmin(shared, rows->row_lambda[row]);
 		price.mean += rows->row_lambda[row] / rows->n_rows;
 	}
+	/* worth + loga decide together: every unit's move is found before the first is made */
 	for (size_t at = 0; at < (size_t)rows->n_rows * (size_t)rows->n_units; at++)
-		rows->loga[at] = (float)moved(&s, at, rows->row_lambda[at / (size_t)rows->n_units], 1);
+		rows->moved[at] = moved(&s, at, rows->row_lambda[at / (size_t)rows->n_units], 1);
+	for (size_t at = 0; at < (size_t)rows->n_rows * (size_t)rows->n_units; at++)
+		rows->loga[at] = (float)rows->moved[at];
 	for (int row = 0; row < rows->n_rows; row++)
 		price.spread = fmax(price.spread, fabs(rows->row_lambda[row] - price.mean));
 	return price;

@@ -15,11 +15,11 @@ struct mask_learner {
 	struct mask_options options;
 	struct mask_units units;
 	float *loga;
-	float *m, *v;         /* (units.n) moments: mean of dloss/dloga, mean square of dloss/dz */
+	float *m, *v;         /* (units.n) moments: mean of dloss/dloga, mean square of dloss/dz while open */
 	float *dloga, *dz;    /* (units.n) of the step in progress */
 	float *z, *slope;     /* (units.n) of the last draw */
 	float *dunits;        /* (units.n) scratch */
-	double *drift, *noise, *p_slope; /* (units.n) scratch of the control */
+	double *worth, *moved; /* (units.n) scratch of the control */
 	double *row_lambda;   /* (max_rows) scratch */
 	float *sorted;        /* (max_units) scratch */
 	uint8_t *keep;        /* (units.n) scratch */
@@ -28,6 +28,7 @@ struct mask_learner {
 
 #define SATURATED 2.0f
 #define LR_MAX 1.0f  /* code mode's rate */
+#define WORTH_FLOOR 1e-6
 #define CROSSING 6.0 /* loga between an open unit and one that is closed more often than not */
 
 /* Loga that a unit may move in a whole phase; open to closed is about 10. Slow moves average the gradient's noise, fast
@@ -68,7 +69,7 @@ static int allocate(struct mask_learner *l)
 {
 	size_t n = l->units.n;
 	float **floats[] = {&l->loga, &l->m, &l->v, &l->dloga, &l->dz, &l->z, &l->slope, &l->dunits};
-	double **doubles[] = {&l->drift, &l->noise, &l->p_slope};
+	double **doubles[] = {&l->worth, &l->moved};
 	bool ok = true;
 	for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
 		ok = (*floats[i] = calloc(n, sizeof(float))) && ok;
@@ -115,7 +116,7 @@ void mask_learner_close(struct mask_learner *l)
 {
 	if (!l)
 		return;
-	void *owned[] = {l->loga, l->m, l->v, l->dloga, l->dz, l->z, l->slope, l->dunits, l->drift, l->noise, l->p_slope,
+	void *owned[] = {l->loga, l->m, l->v, l->dloga, l->dz, l->z, l->slope, l->dunits, l->worth, l->moved,
 			 l->row_lambda, l->sorted, l->keep};
 	for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
 		free(owned[i]);
@@ -169,23 +170,37 @@ void mask_learner_backward(struct mask_learner *l, const struct host_masks *dz)
 
 /* ---- a step ---- */
 
-/* Adam's moments of the task's gradient, bias-corrected into drift and noise. The second one is kept of dloss/dz, which
- * every draw shows, and taken to loga by the expected square of dz/dloga: at an open unit few draws have a slope at all, yet
- * the variance of dloss/dz there (its Fisher information) already tells which units the loss can spare. */
-static void update_moments(struct mask_learner *l, int step)
+/* Moments of the task's gradient: the mean of dloss/dloga, and the mean square of dloss/dz. The second is the unit's Fisher
+ * information, which every draw shows, although few draws at an open unit have a slope: it tells from the first steps on
+ * which units the loss can spare. */
+static void update_moments(struct mask_learner *l)
 {
 	double beta1 = (double)l->options.beta1, beta2 = (double)l->options.beta2;
-	double left1 = 1 - pow(beta1, step + 1), left2 = 1 - pow(beta2, step + 1);
 	for (size_t i = 0; i < l->units.n; i++) {
 		double g = (double)l->dloga[i], dz = (double)l->dz[i];
 		l->m[i] = (float)(beta1 * (double)l->m[i] + (1 - beta1) * g);
-		l->v[i] = (float)(beta2 * (double)l->v[i] + (1 - beta2) * dz * dz);
-		l->drift[i] = (double)l->m[i] / left1;
-		l->noise[i] = sqrt((double)l->v[i] / left2) *
-			      hard_concrete_slope_rms((double)l->loga[i], (double)l->options.beta);
+		if (dz != 0) /* a closed unit may have no gradient at all: that says nothing of its worth */
+			l->v[i] = (float)(beta2 * (double)l->v[i] + (1 - beta2) * dz * dz);
 	}
 	memset(l->dloga, 0, l->units.n * sizeof *l->dloga);
 	memset(l->dz, 0, l->units.n * sizeof *l->dz);
+}
+
+/* log worth: the root of the Fisher information, as a share of the structure's rms so that the scale of the loss cancels,
+ * and up to one unit of log more or less as the mean gradient asks for the unit or against it. */
+static void weigh(struct mask_learner *l, const struct mask_block *b, int step)
+{
+	double left = 1 - pow((double)l->options.beta1, step + 1), squares = 0;
+	size_t end = b->first + mask_block_size(b);
+	for (size_t i = b->first; i < end; i++)
+		squares += (double)l->v[i];
+	double rms = sqrt(squares / (double)mask_block_size(b));
+	for (size_t i = b->first; i < end; i++) {
+		double noise = rms > 0 ? fmax(sqrt((double)l->v[i]) / rms, WORTH_FLOOR) : 1;
+		double slope = hard_concrete_slope_rms((double)l->loga[i], (double)l->options.beta);
+		double drift = rms > 0 ? (double)l->m[i] / left / rms / (noise * slope) : 0;
+		l->worth[i] = log(noise) - fmax(-1, fmin(1, drift));
+	}
 }
 
 /* Share of the phase that is over once `step` is done. */
@@ -218,21 +233,22 @@ static struct mask_price step_block(struct mask_learner *l, const struct mask_bl
 {
 	const struct mask_options *o = &l->options;
 	double horizon = horizon_of(o, step);
+	weigh(l, b, step);
 	const struct mask_rows rows = {
 		.n_rows = b->n_rows, .n_units = b->n_units, .final_units = b->final_units,
-		.loga = l->loga + b->first, .drift = l->drift + b->first, .noise = l->noise + b->first,
-		.slope = l->p_slope + b->first, .row_lambda = l->row_lambda, .sorted = l->sorted, .keep = l->keep + b->first,
+		.loga = l->loga + b->first, .worth = l->worth + b->first,
+		.moved = l->moved + b->first, .row_lambda = l->row_lambda, .sorted = l->sorted, .keep = l->keep + b->first,
 	};
 	const struct mask_step how = {
 		.target = target_size(o, b, step + (int)horizon - 1), .lr = (double)o->lr, .horizon = horizon,
-		.clamp = (double)o->clamp, .beta = (double)o->beta, .harden = harden_weight(o, step),
+		.clamp = (double)o->clamp, .open = (double)o->init_loga, .beta = (double)o->beta, .harden = harden_weight(o, step),
 	};
 	return mask_control_step(&rows, &how);
 }
 
 void mask_learner_update(struct mask_learner *l, int step, struct mask_report *report)
 {
-	update_moments(l, step);
+	update_moments(l);
 	for (int i = 0; i < MASK_STRUCTURES; i++)
 		if (l->units.blocks[i].n_rows)
 			l->prices[i] = step_block(l, &l->units.blocks[i], step);
