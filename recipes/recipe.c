@@ -58,10 +58,10 @@ static const char *const cuts[] = {"best", "soft", "hard", NULL};
 static const struct key masks_keys[] = {
 	{"target", KEY_SECTION, AT(masks_spec, target), .section = &shape_section, .doc = "shape to reach; absent: the recipe's target"},
 	{"tokens", KEY_COUNT, AT(masks_spec, tokens), "tokens", NULL, .required = true, .min = 1, .max = BIG, .doc = "of the mask phase"},
-	{"batch_tokens", KEY_COUNT, AT(masks_spec, batch_tokens), "tokens", "4Ki", .min = 1, .max = BIG, .doc = "per step; tokens/batch_tokens below 300 is warned about"},
-	{"lr", KEY_REAL, AT(masks_spec, lr), NULL, "1e-4", .max = 10, .doc = "of the weights while masks are learned"},
+	{"batch_tokens", KEY_COUNT, AT(masks_spec, batch_tokens), "tokens", "1Ki", .min = 1, .max = BIG, .doc = "per step; tokens/batch_tokens below 300 is warned about"},
+	{"lr", KEY_REAL, AT(masks_spec, lr), NULL, "1e-3", .max = 10, .doc = "of the weights while masks are learned"},
 	OPTIMIZER_KEYS(masks_spec),
-	{"mask_warmup", KEY_REAL, AT(masks_spec, mask_warmup), NULL, "0.2", .min = 0.01, .max = 0.9, .doc = "share of the steps in which the target falls from the full shape"},
+	{"mask_warmup", KEY_REAL, AT(masks_spec, mask_warmup), NULL, "0.5", .min = 0.01, .max = 0.75, .doc = "share of the steps in which the target falls from the full shape; in the last quarter masks are hardened"},
 	{"cut", KEY_CHOICE, AT(masks_spec, cut), NULL, "best", .choices = cuts, .doc = "fold soft masks into the weights, set kept ones to 1, or whichever has the lower held-out loss"},
 	{"distill", KEY_SECTION, AT(masks_spec, distill), .section = &distill_section, .doc = "soft targets in the mask phase too; absent: text alone"},
 	{0},
