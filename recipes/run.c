@@ -209,12 +209,9 @@ static int make_teacher(struct run *run, struct err *e)
 	const struct teacher_spec *t = run->spec->teacher;
 	char *dir = path_format("%s/teacher/train/model", run->dir);
 	int rc = -1;
-	if (t->init) {
-		TRY(stage_train_teacher(run, t, e));
-		TRY(open_teacher(run, dir, e));
-		TRY(check_students(run, e));
-	} else
-		TRY(stage_given_teacher(run, e));
+	TRY(stage_train_teacher(run, t, e));
+	TRY(open_teacher(run, dir, e));
+	TRY(check_students(run, e));
 	rc = 0;
 out:
 	free(dir);
@@ -373,10 +370,13 @@ int run_recipe(const struct run_options *o, struct err *e)
 	TRY(open_manifest(&run, e));
 	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir ? run.teacher_dir : r->teacher->init->model, e));
 	TRY(check_vocabularies(&run, e));
-	TRY(make_teacher(&run, e));
+	if (r->teacher->init)
+		TRY(make_teacher(&run, e));
 	for (int k = 0; k < r->seeds.n; k++)
 		for (int i = 0; i < r->students.n; i++)
 			TRY(stage_student(&run, r->students.names[i], r->students.v[i], (uint64_t)r->seeds.v[k], e));
+	if (r->teacher->model)
+		TRY(stage_given_teacher(&run, e));
 	TRY(report(&run, e));
 	rc = 0;
 out:

@@ -40,6 +40,14 @@ static struct ops_limits max_limits(struct ops_limits a, struct ops_limits b)
 	return a;
 }
 
+/* fp32 operands of fp32 products: nothing is converted. */
+static struct ops_limits needed(const struct ops *ops, struct ops_limits l)
+{
+	if (!ops->matmul_bf16)
+		l.max_operand_elems = 0;
+	return l;
+}
+
 static struct ops_limits training_limits(const struct session_options *o)
 {
 	int N = o->student.B * o->student.T;
@@ -48,9 +56,7 @@ static struct ops_limits training_limits(const struct session_options *o)
 		const struct arch *t = &o->teacher->layout.arch;
 		l = max_limits(l, transformer_limits(t, N, fused_head_chunk_rows(t->shape.V, FUSED_HEAD_CHUNK_BYTES)));
 	}
-	if (!o->ops->matmul_bf16) /* fp32 operands of fp32 products: nothing is converted */
-		l.max_operand_elems = 0;
-	return l;
+	return needed(o->ops, l);
 }
 
 /* The one walk over all owners: dry when the arenas are, real when they have memory behind them. */
@@ -96,7 +102,7 @@ int session_price(const struct session_options *options, size_t bytes[MEMORY_OWN
 	struct session s = {.options = *options};
 	struct arena a[MEMORY_OWNERS] = {0};
 	struct evaluator_options eo = {.sequence_length = options->eval_sequence_length};
-	struct ops_limits eval_limits = evaluator_limits(options->arch, &eo);
+	struct ops_limits eval_limits = needed(options->eval_ops, evaluator_limits(options->arch, &eo));
 	int rc = lay_out(&s, a, e);
 	release_parts(&s);
 	for (int i = 0; i < MEMORY_OWNERS; i++)
@@ -115,7 +121,7 @@ int session_price(const struct session_options *options, size_t bytes[MEMORY_OWN
 static int reserve(const struct session_options *o, struct err *e)
 {
 	struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
-	struct ops_limits eval_limits = evaluator_limits(o->arch, &eo), train = training_limits(o);
+	struct ops_limits eval_limits = needed(o->eval_ops, evaluator_limits(o->arch, &eo)), train = training_limits(o);
 	if (o->eval_ops == o->ops)
 		train = max_limits(train, eval_limits);
 	else if (ops_cpu_reserve(o->eval_ops, &eval_limits, e) < 0)
