@@ -155,6 +155,21 @@ out:
 	return rc;
 }
 
+/* A line of the process's status, in bytes: "VmHWM" the peak of the resident set, "RssAnon" what is resident now and no
+ * mapped file. */
+static double status_bytes(const char *what)
+{
+	char line[256];
+	double kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof line, f))
+		if (!strncmp(line, what, strlen(what)) && sscanf(line + strlen(what), ": %lf", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib * 1024;
+}
+
 static int bench_open(struct bench *b, struct err *e)
 {
 	struct arch largest = llama(6, 288, 6, 768);
@@ -213,21 +228,6 @@ static double median(double *v, int n)
 {
 	qsort(v, (size_t)n, sizeof *v, compare);
 	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
-/* A line of the process's status, in bytes: "VmHWM" the peak of the resident set, "RssAnon" what is resident now and no
- * mapped file. */
-static double status_bytes(const char *what)
-{
-	char line[256];
-	double kib = 0;
-	FILE *f = fopen("/proc/self/status", "r");
-	while (f && fgets(line, sizeof line, f))
-		if (!strncmp(line, what, strlen(what)) && sscanf(line + strlen(what), ": %lf", &kib) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kib * 1024;
 }
 
 static void print_profile(const struct bench *b, double wall)
