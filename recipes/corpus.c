@@ -254,3 +254,9 @@ int corpus_batches(const struct corpus *c, uint64_t seed, struct batches **out, 
 	free(domains);
 	return rc;
 }
+
+struct document_source corpus_heldout(const struct corpus *c, int domain, struct shard_documents *docs)
+{
+	const struct corpus_domain *d = &c->domains[domain];
+	return shard_documents_open(docs, d->train, d->n_train, 0, d->heldout_documents, documents_bos(c->tokenizer));
+}

@@ -5,6 +5,7 @@
 
 #include "data/batches.h"
 #include "recipes/recipe.h"
+#include "results/documents.h"
 
 struct corpus_domain {
 	const char *name;
@@ -28,6 +29,8 @@ int corpus_open(struct corpus *, const struct data_spec *, const char *dir, cons
 void corpus_close(struct corpus *); /* a zeroed struct is fine */
 /* The training sequences of one seed. */
 int corpus_batches(const struct corpus *, uint64_t seed, struct batches **out, struct err *);
+/* A domain's held-out documents; close with shard_documents_close. */
+struct document_source corpus_heldout(const struct corpus *, int domain, struct shard_documents *);
 /* Document i of a domain's files, in file order. */
 const int32_t *corpus_document(const struct shard *, int n_shards, size_t i, size_t *n_tokens, size_t *n_bytes);
 size_t corpus_n_documents(const struct shard *, int n_shards);

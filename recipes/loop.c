@@ -56,17 +56,15 @@ int loop_heldout(const struct run *run, struct session *s, const struct host_mas
 		model.masks = &masks;
 	}
 	for (int i = 0; i < run->corpus.n_domains; i++) {
-		const struct corpus_domain *d = &run->corpus.domains[i];
 		struct shard_documents docs = {0};
-		struct document_source source = shard_documents_open(&docs, d->train, d->n_train, 0, d->heldout_documents,
-								     documents_bos(run->corpus.tokenizer));
+		struct document_source source = corpus_heldout(&run->corpus, i, &docs);
 		struct evaluation found = {0};
 		int rc = evaluator_run(s->evaluator, &model, &source, &found, NULL, NULL, e);
 		sum += found.nll;
 		evaluation_release(&found);
 		shard_documents_close(&docs);
 		if (rc < 0)
-			return err_prefix(e, "held-out documents of domain '%s'", d->name);
+			return err_prefix(e, "held-out documents of domain '%s'", run->corpus.domains[i].name);
 	}
 	*nll = sum / run->corpus.n_domains;
 	return 0;

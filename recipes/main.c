@@ -4,7 +4,9 @@
 #include "recipes/verbs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void usage(FILE *f)
 {
@@ -35,10 +37,21 @@ static int fail(const struct err *e)
 	return (int)e->status;
 }
 
+/* OpenMP's threads spin where they wait for each other. Beside any other busy process that costs most of the speed, and
+ * a short spin is as fast on an idle machine (README, Speed). The library reads its settings before main: hence once more. */
+static void spin_shortly(char **argv)
+{
+	if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+		return;
+	setenv("GOMP_SPINCOUNT", "1000", 1);
+	execv("/proc/self/exe", argv); /* comes back only where that can't be: then they spin */
+}
+
 int main(int argc, char **argv)
 {
 	static struct cli_args args;
 	struct err e = {ERR_RUN, ""};
+	spin_shortly(argv);
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		usage(argc < 2 ? stderr : stdout);
 		return argc < 2 ? ERR_USER : 0;

@@ -119,10 +119,8 @@ static int heldout(const struct run *run, struct loaded_model *m, double *nll, s
 	struct evaluator_options o = {.sequence_length = run->corpus.sequence_length};
 	double sum = 0;
 	for (int i = 0; i < run->corpus.n_domains; i++) {
-		const struct corpus_domain *d = &run->corpus.domains[i];
 		struct shard_documents docs = {0};
-		struct document_source source = shard_documents_open(&docs, d->train, d->n_train, 0, d->heldout_documents,
-								     documents_bos(run->corpus.tokenizer));
+		struct document_source source = corpus_heldout(&run->corpus, i, &docs);
 		struct evaluation found = {0};
 		int rc = loaded_model_evaluate(m, NULL, &o, &source, &found, NULL, NULL, e);
 		sum += found.nll;
