@@ -98,6 +98,7 @@ struct report_spec {
 	char *reference;
 	int64_t bootstrap, sequence_length;
 	int metrics;
+	struct string_list notes;
 };
 enum { DEVICE_AUTO, DEVICE_CPU, DEVICE_CUDA };
 enum { COMPUTE_FP32, COMPUTE_BF16 };

@@ -267,6 +267,8 @@ static int report(const struct run *run, struct err *e)
 	TRY(fsio_mkdirs(dir, e));
 	ro.title = run->spec->name;
 	ro.dir = dir;
+	ro.notes = (const char *const *)run->spec->report->notes.v;
+	ro.n_notes = run->spec->report->notes.n;
 	TRY(report_write(c, &ro, e));
 	TRY(compare_print(c, stdout, e));
 	printf("\nreport: %s/report.html\n", dir);
