@@ -1,5 +1,5 @@
 /* A student's first weights: learned masks and the cut, kept layers, fresh weights, or somebody's model. Each becomes a
- * start; masks and layers leave a Hugging Face directory behind. Test: tests/test_run.sh through the program. */
+ * start; masks and layers leave a Hugging Face directory behind. Test: tests/test_run.c through the program. */
 #ifndef RECIPES_INIT_H
 #define RECIPES_INIT_H
 

@@ -1,5 +1,5 @@
 /* The training loop, for plain training and for the mask phase: steps, metrics, held-out loss, checkpoints, resume.
- * Killed at any instant, the same call goes on and ends with the same bits. Test: tests/test_loop.c */
+ * Killed at any instant, the same call goes on and ends with the same bits. Test: tests/test_run.c */
 #ifndef RECIPES_LOOP_H
 #define RECIPES_LOOP_H
 

@@ -1,5 +1,5 @@
 /* One phase of training in a directory of its own: options out of the recipe, memory, loop, weights saved, stage finished.
- * Both kinds, plain training and mask learning, come through here. Test: tests/test_run.sh through the program. */
+ * Both kinds, plain training and mask learning, come through here. Test: tests/test_run.c through the program. */
 #ifndef RECIPES_PHASE_H
 #define RECIPES_PHASE_H
 

@@ -1,4 +1,4 @@
-/* `plan`: shapes, parameters, FLOPs, memory by owner, disk and time, before anything is made. Test: tests/test_plan.c */
+/* `plan`: shapes, parameters, FLOPs, memory by owner, disk and time, before anything is made. Test: tests/test_run.c */
 #include "base/clock.h"
 #include "base/fsio.h"
 #include "kernels/ops.h"

@@ -1,4 +1,4 @@
-/* A run: one recipe in one directory, and what all its stages share. Test: tests/test_run.sh through the program. */
+/* A run: one recipe in one directory, and what all its stages share. Test: tests/test_run.c through the program. */
 #ifndef RECIPES_RUN_H
 #define RECIPES_RUN_H
 
