@@ -280,9 +280,12 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 		data = batches_hash(b);
 		batches_close(b);
 	}
-	return json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
+	json_t *inputs = json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
 			 stage_hash_json(run->teacher_hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
-			 run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
+				   run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
+	if (spec->masks && run->spec->report->metrics == METRICS_JSONL)
+		json_object_set_new(inputs, "metrics", json_string("jsonl"));
+	return inputs;
 }
 
 static int run_stage(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)

@@ -140,13 +140,16 @@ static json_t *phase_inputs(const struct phase *p)
 	spec.lr = (struct real_list){&(double){p->lr}, 1}; /* the others of a search do not matter here */
 	uint64_t data = corpus_batches(&run->corpus, p->seed, &b, &ignored) < 0 ? 0 : batches_hash(b);
 	batches_close(b);
-	return json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:i,s:i,s:i,s:i,s:i,s:i}", "train", stage_hash_json(section_hash(&train_section, &spec)),
+	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:i,s:i,s:i,s:i,s:i,s:i}", "train", stage_hash_json(section_hash(&train_section, &spec)),
 			 "lr", p->lr, "tokens", (json_int_t)p->tokens, "spent_tokens", (json_int_t)p->start->spent_tokens, "seed", (json_int_t)p->seed,
 			 "start", stage_hash_json(p->start->hash), "data", stage_hash_json(data),
 			 "teacher", stage_hash_json(p->spec->distill ? run->teacher_hash : 0),
 			 "compute", run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "layers", p->start->arch.shape.L, "hidden",
 			 p->start->arch.shape.C, "heads", p->start->arch.shape.NH, "kv_heads", p->start->arch.shape.NKV, "intermediate",
 			 p->start->arch.shape.F, "vocab", p->start->arch.shape.V);
+	if (run->spec->report->metrics == METRICS_JSONL) /* its files are part of the stage */
+		json_object_set_new(inputs, "metrics", json_string("jsonl"));
+	return inputs;
 }
 
 static int write_results(const struct phase *p, struct err *e)
