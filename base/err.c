@@ -5,11 +5,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Names out of files may hold anything: one line stays one line, and the terminal is left alone. */
+static void keep_one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
 static int set(struct err *e, enum err_status status, const char *fmt, va_list ap)
 {
 	if (e) {
 		e->status = status;
 		vsnprintf(e->line, sizeof e->line, fmt, ap);
+		keep_one_line(e->line);
 	}
 	return -1;
 }
@@ -40,6 +49,7 @@ int err_prefix(struct err *e, const char *fmt, ...)
 		va_start(ap, fmt);
 		int n = vsnprintf(head, sizeof head - 2, fmt, ap);
 		va_end(ap);
+		keep_one_line(head);
 		if (n < 0 || n > (int)sizeof head - 3)
 			n = (int)sizeof head - 3;
 		memcpy(head + n, ": ", 2);

@@ -10,7 +10,8 @@ struct err {
 	char line[1024]; /* where, what was expected, what was found, what to do; no newline unless a caret follows */
 };
 
-/* Writes the line and returns -1, so that `return err_run(e, …)` reads well. e may be NULL (nobody wants to know). */
+/* Writes the line and returns -1, so that `return err_run(e, …)` reads well. e may be NULL (nobody wants to know).
+ * Control characters, which names out of files may hold, become '?'. */
 int err_run(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int err_user(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Puts "<text>: " before the line that is there. Returns -1. */

@@ -196,7 +196,10 @@ int yaml_caret(struct err *e, const struct yaml_node *at, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	draw(picture, sizeof picture, at);
-	return err_user(e, "%.200s:%d:%d: %s%s", at->source->name, at->line, at->column, text, picture);
+	err_user(e, "%.200s:%d:%d: %s", at->source->name, at->line, at->column, text);
+	if (e)
+		strncat(e->line, picture, sizeof e->line - strlen(e->line) - 1);
+	return -1;
 }
 
 /* ---- looking up ---- */

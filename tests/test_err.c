@@ -28,6 +28,17 @@ static void test_prefix(void **state)
 	assert_int_equal(e.status, ERR_USER);
 }
 
+static void test_one_line(void **state)
+{
+	(void)state;
+	struct err e = {0};
+	err_run(&e, "tensor \"%s\"", "a\nb\x1b[31m\x7f é");
+	assert_string_equal(e.line, "tensor \"a?b?[31m? é\"");
+	strcpy(e.line, "inner\n  x\n  ^");
+	err_prefix(&e, "%s", "o\r\nuter");
+	assert_string_equal(e.line, "o??uter: inner\n  x\n  ^");
+}
+
 /* Lines and prefixes of every length around the limit stay inside of the array and keep their front. */
 static void test_cutting(void **state)
 {
@@ -90,7 +101,7 @@ static void test_bug_on_aborts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_line_and_status), cmocka_unit_test(test_prefix), cmocka_unit_test(test_cutting),
+		cmocka_unit_test(test_line_and_status), cmocka_unit_test(test_prefix), cmocka_unit_test(test_one_line), cmocka_unit_test(test_cutting),
 		cmocka_unit_test(test_try),             cmocka_unit_test(test_bug_on_aborts),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
