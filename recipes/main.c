@@ -1,8 +1,10 @@
 /* The program: finds the verb, prints errors, chooses the exit status. Nothing else prints errors. */
+#include "base/log.h"
 #include "base/suggest.h"
 #include "recipes/run.h"
 #include "recipes/verbs.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +35,18 @@ static const struct cli_verb *find_verb(const char *name, struct err *e)
 static int fail(const struct err *e)
 {
 	fflush(stdout);
+	log_status_end();
 	fprintf(stderr, "espalier: %s\n", e->line);
 	return (int)e->status;
+}
+
+/* What was printed has arrived, else the run failed. */
+static int finish(struct err *e)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	err_run(e, "standard output: could not be written, the disk may be full");
+	return fail(e);
 }
 
 /* OpenMP's threads spin where they wait for each other. Beside any other busy process that costs most of the speed, and
@@ -52,28 +64,25 @@ int main(int argc, char **argv)
 	static struct cli_args args;
 	struct err e = {ERR_RUN, ""};
 	spin_shortly(argv);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error like a full disk, not the end */
 	if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		usage(argc < 2 ? stderr : stdout);
-		return argc < 2 ? ERR_USER : 0;
+		return argc < 2 ? ERR_USER : finish(&e);
 	}
 	if (!strcmp(argv[1], "--version")) {
 		char text[1024];
 		version_describe(text, sizeof text);
 		fputs(text, stdout);
-		return 0;
+		return finish(&e);
 	}
 	const struct cli_verb *v = find_verb(argv[1], &e);
 	if (!v || cli_parse(&args, v, argc - 2, argv + 2, &e) < 0)
 		return fail(&e);
 	if (args.help) {
 		cli_help(stdout, v);
-		return 0;
+		return finish(&e);
 	}
 	if (v->call(&args, &e) < 0)
 		return fail(&e);
-	if (fflush(stdout) || ferror(stdout)) {
-		err_run(&e, "standard output: could not be written, the disk may be full");
-		return fail(&e);
-	}
-	return 0;
+	return finish(&e);
 }

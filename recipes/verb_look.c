@@ -70,7 +70,7 @@ static void print_inspection(const struct hf_model *hf, const json_t *o)
 int verb_inspect(const struct cli_args *a, struct err *e)
 {
 	struct hf_model hf;
-	if (hf_open(&hf, a->positional[0], e) < 0)
+	if (verb_path(a->positional[0], e) < 0 || hf_open(&hf, a->positional[0], e) < 0)
 		return -1;
 	json_t *o = inspection(&hf);
 	if (cli_has(a, "--json"))
@@ -122,6 +122,8 @@ int verb_tokenize(const struct cli_args *a, struct err *e)
 	const char *text;
 	size_t n_bytes;
 	int got, rc = -1;
+	TRY(verb_path(a->positional[0], e));
+	TRY(verb_path(a->positional[1], e));
 	TRY(tokenizer_open(&t, a->positional[0], e));
 	TRY(text_open(&r, a->positional[1], e));
 	while ((got = text_next(r, &text, &n_bytes, e)) > 0) {
@@ -194,6 +196,7 @@ int verb_logits(const struct cli_args *a, struct err *e)
 	int32_t *ids = NULL;
 	float *logits = NULL;
 	int T, rc = -1;
+	TRY(verb_path(a->positional[0], e));
 	TRY(open_fp32(a, &ops, e));
 	TRY(loaded_model_open(&m, ops, a->positional[0], e));
 	TRY(parse_ids(cli_get(a, "--ids"), &m.hf.layout.arch, &ids, &T, e));
@@ -216,9 +219,17 @@ out:
 
 /* ---- generate ---- */
 
+/* user: the prompt until it is printed, before the first new text. */
+static void print_prompt(const char **prompt)
+{
+	if (*prompt)
+		fputs(*prompt, stdout);
+	*prompt = NULL;
+}
+
 static void print_text(void *user, const char *text, size_t n_bytes)
 {
-	(void)user;
+	print_prompt(user);
 	fwrite(text, 1, n_bytes, stdout);
 	fflush(stdout);
 }
@@ -228,11 +239,14 @@ int verb_generate(const struct cli_args *a, struct err *e)
 	struct ops *ops = NULL;
 	struct loaded_model m = {0};
 	struct tokenizer *t = NULL;
+	const char *prompt = cli_get(a, "--prompt");
 	int64_t tokens, seed;
 	int rc = -1;
+	TRY(verb_path(a->positional[0], e));
 	TRY(open_fp32(a, &ops, e));
 	TRY(loaded_model_open(&m, ops, a->positional[0], e));
 	TRY(tokenizer_open(&t, a->positional[0], e));
+	TRY(verb_vocabulary(t, a->positional[0], &m.hf, e));
 	struct generate_options o = generate_default(t);
 	TRY(cli_int(a, "--tokens", 0, 1 << 20, &tokens, e));
 	TRY(cli_int(a, "--seed", 0, INT64_MAX, &seed, e));
@@ -242,8 +256,8 @@ int verb_generate(const struct cli_args *a, struct err *e)
 	o.seed = (uint64_t)seed;
 	struct ops_limits limits = generate_limits(&m.hf.layout.arch, &o);
 	TRY(ops_cpu_reserve(ops, &limits, e));
-	fputs(cli_get(a, "--prompt"), stdout);
-	TRY(generate_text(&m, t, &o, cli_get(a, "--prompt"), print_text, NULL, e));
+	TRY(generate_text(&m, t, &o, cli_get(a, "--prompt"), print_text, &prompt, e));
+	print_prompt(&prompt);
 	putchar('\n');
 	rc = 0;
 out:

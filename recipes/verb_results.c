@@ -49,10 +49,27 @@ static int finish_eval(const struct cli_args *a, const struct evaluation *v, str
 	return 0;
 }
 
-static int check_fits(const struct tokenizer *t, const struct loaded_model *m, const char *path, struct err *e)
+/* Windows of `length` (0: the model's own) must fit into both. */
+static int check_length(const struct loaded_model *m, const struct loaded_model *teacher, int64_t length, struct err *e)
 {
-	int n = tokenizer_vocab_size(t), V = m->hf.layout.arch.shape.V;
-	return n <= V ? 0 : err_user(e, "%s: the tokenizer has %d tokens, the vocabulary of %s only %d: they don't belong together", path, n, m->hf.dir, V);
+	const struct arch *a = &m->hf.layout.arch;
+	int64_t S = length ? length : evaluator_sequence_length(a);
+	if (S < 2 || S > a->max_positions)
+		return err_user(e, "eval: --sequence-length: expected 2 to the model's %d positions, found %lld", a->max_positions, (long long)S);
+	if (teacher->ops && S > teacher->hf.layout.arch.max_positions)
+		return err_user(e, "eval: --sequence-length: %lld is more than the %d positions of %s", (long long)S, teacher->hf.layout.arch.max_positions,
+				teacher->hf.dir);
+	return 0;
+}
+
+static int check_paths(const struct cli_args *a, const char *tokenizer, const char *const *files, int n_files, struct err *e)
+{
+	if (verb_path(a->positional[0], e) < 0 || verb_path(tokenizer, e) < 0 || (cli_get(a, "--teacher") && verb_path(cli_get(a, "--teacher"), e) < 0))
+		return -1;
+	for (int i = 0; i < n_files; i++)
+		if (verb_path(files[i], e) < 0)
+			return -1;
+	return 0;
 }
 
 int verb_eval(const struct cli_args *a, struct err *e)
@@ -68,20 +85,21 @@ int verb_eval(const struct cli_args *a, struct err *e)
 	int64_t threads, length;
 	TRY(cli_int(a, "--threads", 0, 4096, &threads, e));
 	TRY(cli_int(a, "--sequence-length", 0, 1 << 24, &length, e));
+	TRY(check_paths(a, tokenizer, files, n_files, e));
 	TRY(ops_cpu_open(&ops, &(struct ops_options){.n_threads = (int)threads}, e));
 	TRY(loaded_model_open(&m, ops, a->positional[0], e));
-	if (length == 1 || length > m.hf.layout.arch.max_positions) {
-		err_user(e, "--sequence-length: expected 2 to the model's %d positions, found %lld", m.hf.layout.arch.max_positions, (long long)length);
-		goto out;
-	}
 	TRY(tokenizer_open(&t, tokenizer, e));
-	TRY(check_fits(t, &m, tokenizer, e));
-	if (cli_get(a, "--teacher"))
+	TRY(verb_vocabulary(t, tokenizer, &m.hf, e));
+	if (cli_get(a, "--teacher")) {
 		TRY(loaded_model_open(&teacher, ops, cli_get(a, "--teacher"), e));
+		TRY(verb_vocabulary(t, tokenizer, &teacher.hf, e));
+	}
+	TRY(check_length(&m, &teacher, length, e));
 	struct document_source source = text_documents_open(&docs, t, files, n_files);
 	struct evaluator_options o = {.sequence_length = (int)length};
 	progress_init(&bar, "eval", "tokens", 0, 0);
 	TRY(loaded_model_evaluate(&m, teacher.ops ? &teacher : NULL, &o, &source, &found, show_rows, &bar, e));
+	progress_update(&bar, found.rows, NULL);
 	progress_finish(&bar, NULL);
 	TRY(finish_eval(a, &found, e));
 	rc = 0;
@@ -164,7 +182,9 @@ static int choose_kept(const struct cli_args *a, struct cutting *c, struct err *
 	struct target target;
 	int layers[1000], n;
 	if (!cli_get(a, "--masks") == !cli_get(a, "--layers"))
-		return err_user(e, "espalier cut: expected --masks FILE or --layers LIST");
+		return err_user(e, "cut: expected --masks FILE or --layers LIST");
+	if (cli_get(a, "--layers") && cli_get(a, "--target"))
+		return err_user(e, "cut: --target goes with --masks; --layers keeps whole layers");
 	if (cli_get(a, "--layers")) {
 		if (parse_layers(cli_get(a, "--layers"), layers, 1000, &n, e) < 0 || kept_from_layers(&c->kept, source, layers, n, e) < 0)
 			return -1;
@@ -172,7 +192,7 @@ static int choose_kept(const struct cli_args *a, struct cutting *c, struct err *
 		c->arch.shape.L = n;
 		return 0;
 	}
-	if (masks_load(cli_get(a, "--masks"), source, &c->z, &c->block, e) < 0)
+	if (verb_path(cli_get(a, "--masks"), e) < 0 || masks_load(cli_get(a, "--masks"), source, &c->z, &c->block, e) < 0)
 		return -1;
 	target = masks_shape(source, &c->z);
 	if (cli_get(a, "--target") && parse_target(cli_get(a, "--target"), &target, e) < 0)
@@ -205,10 +225,25 @@ out:
 	return rc;
 }
 
+/* What lies there is somebody's: a model would be written over files of the same names. */
+static int check_empty(const char *dir, struct err *e)
+{
+	DIR *d = opendir(dir);
+	int rc = 0;
+	for (const struct dirent *entry; d && rc == 0 && (entry = readdir(d));)
+		if (entry->d_name[0] != '.')
+			rc = err_user(e, "cut: %s: is not empty (%s); name another directory", dir, entry->d_name);
+	if (d)
+		closedir(d);
+	return rc;
+}
+
 int verb_cut(const struct cli_args *a, struct err *e)
 {
 	struct cutting c = {0};
 	int rc = -1;
+	TRY(check_empty(cli_get(a, "--out"), e));
+	TRY(verb_path(a->positional[0], e));
 	TRY(hf_open(&c.hf, a->positional[0], e));
 	TRY(choose_kept(a, &c, e));
 	TRY(write_cut(a, &c, e));

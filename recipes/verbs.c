@@ -1,5 +1,6 @@
 #include "recipes/verbs.h"
 
+#include "base/fsio.h"
 #include "recipes/run.h"
 
 #define THREADS {"--threads", "N", "0", false, false, "threads; 0: all that the process may use"}
@@ -25,6 +26,17 @@ static int verb_run(const struct cli_args *a, struct err *e)
 static int verb_plan(const struct cli_args *a, struct err *e)
 {
 	return run_or_plan(a, true, e);
+}
+
+int verb_path(const char *path, struct err *e)
+{
+	return fsio_exists(path) ? 0 : err_user(e, "%s: no such file or directory", path);
+}
+
+int verb_vocabulary(const struct tokenizer *t, const char *tokenizer_path, const struct hf_model *hf, struct err *e)
+{
+	int n = tokenizer_vocab_size(t), V = hf->layout.arch.shape.V;
+	return n <= V ? 0 : err_user(e, "%s: the tokenizer has %d tokens, the vocabulary of %s only %d: they don't belong together", tokenizer_path, n, hf->dir, V);
 }
 
 static int verb_keys(const struct cli_args *a, struct err *e)
