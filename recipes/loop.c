@@ -131,7 +131,7 @@ static int save(const struct loop *l, const struct state *s, struct err *e)
 	char *text = json_dumps(where, JSON_COMPACT);
 	if (l->masks)
 		mask_learner_get_state(l->masks, s->mask_state);
-	int rc = checkpoint_save(s->checkpoint, &l->session->student, text, &extra, l->masks ? 1 : 0, e);
+	int rc = metrics_sync(&s->metrics, e) < 0 ? -1 : checkpoint_save(s->checkpoint, &l->session->student, text, &extra, l->masks ? 1 : 0, e);
 	free(text);
 	json_decref(where);
 	return rc;

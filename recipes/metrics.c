@@ -85,3 +85,8 @@ int metrics_row(struct metrics *m, struct err *e)
 	clear(m);
 	return append(m, line, n, e);
 }
+
+int metrics_sync(const struct metrics *m, struct err *e)
+{
+	return fsio_truncate_to(m->path, m->n_bytes, e);
+}

@@ -23,5 +23,7 @@ void metrics_close(struct metrics *); /* a zeroed struct is fine */
 void metrics_set(struct metrics *, const char *column, double value);
 /* Appends the row and clears it. */
 int metrics_row(struct metrics *, struct err *);
+/* All rows are on the disk: a checkpoint may count on them. */
+int metrics_sync(const struct metrics *, struct err *);
 
 #endif

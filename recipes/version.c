@@ -1,6 +1,8 @@
 #include "kernels/ops.h"
 #include "recipes/run.h"
 
+#include <commit.h> /* of the build directory, see recipes/commit.cmake */
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <jansson.h>
 #include <pcre2.h>
@@ -17,7 +19,7 @@ const char *version_number(void)
 
 const char *version_commit(void)
 {
-	return ESPALIER_COMMIT[0] ? ESPALIER_COMMIT : "unknown";
+	return ESPALIER_COMMIT;
 }
 
 void version_describe(char *out, size_t n)
