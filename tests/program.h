@@ -49,10 +49,8 @@ static inline pid_t program_start(const char *line, size_t file_limit)
 	assert_true(child >= 0);
 	if (child)
 		return child;
-	if (file_limit) {
-		signal(SIGXFSZ, SIG_IGN);
+	if (file_limit)
 		setrlimit(RLIMIT_FSIZE, &(struct rlimit){file_limit, file_limit});
-	}
 	dup2(open("stdout.txt", O_WRONLY | O_CREAT | O_TRUNC, 0666), 1);
 	dup2(open("stderr.txt", O_WRONLY | O_CREAT | O_TRUNC, 0666), 2);
 	execv(program, argv);
