@@ -189,6 +189,19 @@ static int open_domain(struct corpus *c, struct corpus_domain *d, const struct d
 	return set_heldout_apart(d, data->heldout_tokens, spec->at, e);
 }
 
+/* A text that is learned by heart judges nobody. */
+static int check_apart(const struct corpus *c, const struct domain_spec *specs, int domain, struct err *e)
+{
+	const struct corpus_domain *d = &c->domains[domain];
+	for (int i = 0; i < d->n_eval; i++)
+		for (int k = 0; k < c->n_domains; k++)
+			for (int j = 0; j < c->domains[k].n_train; j++)
+				if (d->eval[i].key == c->domains[k].train[j].key)
+					return err_user(e, "domain '%s': %s is to be evaluated on, but it is the text of %s, which domain '%s' trains on",
+							d->name, specs[domain].eval.v[i], specs[k].train.v[j], c->domains[k].name);
+	return 0;
+}
+
 static enum separator separator_of(const struct data_spec *spec, const struct tokenizer *t)
 {
 	static const enum separator by_key[] = {[DATA_SEPARATOR_NONE] = SEPARATOR_NONE, [DATA_SEPARATOR_BOS] = SEPARATOR_BOS,
@@ -217,6 +230,8 @@ int corpus_open(struct corpus *c, const struct data_spec *spec, const char *dir,
 	TRY(fsio_mkdirs(shards, e));
 	for (int i = 0; i < c->n_domains; i++)
 		TRY(open_domain(c, &c->domains[i], &specs[i], spec, shards, e));
+	for (int i = 0; i < c->n_domains; i++)
+		TRY(check_apart(c, specs, i, e));
 	rc = 0;
 out:
 	free(shards);

@@ -119,25 +119,32 @@ out:
 
 /* ---- the mask phase ---- */
 
+enum { MAX_WARNINGS = sizeof ((struct init *)0)->warnings / sizeof ((struct init *)0)->warnings[0] };
+
 static void warn(struct init *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void warn(struct init *in, const char *fmt, ...)
 {
+	char line[sizeof in->warnings[0]];
 	va_list ap;
-	if (in->n_warnings == (int)(sizeof in->warnings / sizeof *in->warnings))
-		return;
 	va_start(ap, fmt);
-	vsnprintf(in->warnings[in->n_warnings], sizeof in->warnings[0], fmt, ap);
+	vsnprintf(line, sizeof line, fmt, ap);
 	va_end(ap);
-	log_warn("%s", in->warnings[in->n_warnings++]);
+	log_warn("%s", line);
+	if (in->n_warnings < MAX_WARNINGS)
+		snprintf(in->warnings[in->n_warnings++], sizeof line, "%s", line);
 }
 
 static void warn_of_deviation(struct init *in)
 {
 	for (int k = 0; k < MASK_STRUCTURES; k++) {
+		const char *name = mask_structure_name((enum mask_structure)k);
 		double target = in->report.final_target[k], off = in->report.expected[k] / target - 1;
 		if (target > 0 && fabs(off) > MASK_TOLERANCE)
-			warn(in, "masks: the expected size of %s is %.2f before the cut, %.1f %% off its target %.0f", mask_structure_name((enum mask_structure)k),
-			     in->report.expected[k], 100 * off, target);
+			warn(in, "masks: the expected size of %s is %.2f before the cut, %.1f %% off its target %.0f", name, in->report.expected[k],
+			     100 * off, target);
+		else if (target > 0 && in->report.worst_row[k] > MASK_TOLERANCE)
+			warn(in, "masks: a row of %s is %.1f %% off its target %.0f before the cut (their mean is %.2f)", name,
+			     100 * in->report.worst_row[k], target, in->report.expected[k]);
 	}
 }
 
@@ -148,8 +155,8 @@ static json_t *report_json(const struct init *in)
 	for (int k = 0; k < MASK_STRUCTURES; k++)
 		if (r->final_target[k] > 0)
 			json_object_set_new(structures, mask_structure_name((enum mask_structure)k),
-					    json_pack("{s:i,s:i,s:f,s:f}", "units", r->units[k], "target", r->final_target[k], "expected",
-						      r->expected[k], "saturated", r->saturated[k]));
+					    json_pack("{s:i,s:i,s:f,s:f,s:f}", "units", r->units[k], "target", r->final_target[k], "expected",
+						      r->expected[k], "worst_row", r->worst_row[k], "saturated", r->saturated[k]));
 	for (int i = 0; i < in->n_warnings; i++)
 		json_array_append_new(warnings, json_string(in->warnings[i]));
 	return json_pack("{s:s,s:f,s:f,s:o,s:o}", "cut", in->soft ? "soft" : "hard", "soft_nll", in->soft_nll, "hard_nll", in->hard_nll,
@@ -173,9 +180,10 @@ static int read_report(struct init *in, struct err *e)
 		in->report.final_target[k] = s ? (int)json_integer_value(json_object_get(s, "target")) : -1;
 		in->report.units[k] = s ? (int)json_integer_value(json_object_get(s, "units")) : 0;
 		in->report.expected[k] = s ? json_number_value(json_object_get(s, "expected")) : 0;
+		in->report.worst_row[k] = s ? json_number_value(json_object_get(s, "worst_row")) : 0;
 	}
 	const json_t *warnings = json_object_get(o, "warnings");
-	for (size_t i = 0; i < json_array_size(warnings) && i < 4; i++)
+	for (size_t i = 0; i < json_array_size(warnings) && in->n_warnings < MAX_WARNINGS; i++)
 		snprintf(in->warnings[in->n_warnings++], sizeof in->warnings[0], "%s", json_string_value(json_array_get(warnings, i)));
 	rc = 0;
 out:
@@ -291,7 +299,7 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 static int run_stage(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
 {
 	char *model = path_format("%s/model", dir);
-	json_t *inputs = init_inputs(in, run, spec, seed, e);
+	json_t *inputs = init_inputs(in, run, spec, spec->layers.n ? 0 : seed, e); /* nothing random in kept layers: shared by seeds */
 	bool done;
 	int rc = -1;
 	in->dir = strdup(dir);

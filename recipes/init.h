@@ -12,7 +12,7 @@ struct init {
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
 	bool soft;         /* masks: which was taken */
-	char warnings[4][200];
+	char warnings[8][200];
 	int n_warnings;
 };
 /* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */

@@ -156,7 +156,7 @@ static int list_value(const struct key *k, const struct yaml_node *node, char *m
 static bool is_name(const char *s)
 {
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.");
-	return n && n <= 48 && !s[n] && s[0] != '.' && s[0] != '-';
+	return n && n <= 48 && !s[n] && s[0] != '.' && s[0] != '-' && !strstr(s, ".old-");
 }
 
 static int named_value(const struct key *k, const struct yaml_node *node, struct named_list *out, struct pool *p, struct err *e)
@@ -167,7 +167,7 @@ static int named_value(const struct key *k, const struct yaml_node *node, struct
 				   pool_alloc(p, node->n * sizeof(void *)), (int)node->n};
 	for (size_t i = 0; i < node->n; i++) {
 		if (!is_name(node->keys[i]->text))
-			return yaml_caret(e, node->keys[i], "a name has at most 48 letters, digits, '_', '-' and '.', and starts with a letter, digit or '_'");
+			return yaml_caret(e, node->keys[i], "a name has at most 48 letters, digits, '_', '-' and '.', starts with a letter, digit or '_', and has no '.old-' in it");
 		out->names[i] = pool_strdup(p, node->keys[i]->text);
 		out->at[i] = node->keys[i];
 		if (section_parse(&out->v[i], k->section, node->children[i], p, e) < 0)

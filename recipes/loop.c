@@ -13,9 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
+_Static_assert((int)TARGET_IS_SEPARATOR == (int)TRAIN_TARGET_IS_SEPARATOR, "batches go to the student as they come");
+
 struct state { /* what one call of loop_run owns */
 	struct batches *batches;
 	struct metrics metrics;
+	char names[MASK_STRUCTURES * 6][40]; /* of the columns of masks */
 	char *checkpoint;
 	int32_t *tokens, *targets, *pos, *start;
 	uint8_t *flags;
@@ -45,6 +48,14 @@ static void upload_masks(struct session *s, const struct host_masks *z, struct m
 	out->ffn_block = out->attn;
 }
 
+static bool is_finite(const struct evaluation *v)
+{
+	for (size_t i = 0; i < v->n_documents; i++)
+		if (!isfinite(v->documents[i].nll))
+			return false;
+	return true;
+}
+
 int loop_heldout(const struct run *run, struct session *s, const struct host_masks *z, double *nll, struct err *e)
 {
 	struct params params = session_fp32(s);
@@ -61,6 +72,8 @@ int loop_heldout(const struct run *run, struct session *s, const struct host_mas
 		struct evaluation found = {0};
 		int rc = evaluator_run(s->evaluator, &model, &source, &found, NULL, NULL, e);
 		sum += found.nll;
+		if (rc < 0 && !is_finite(&found))
+			*nll = INFINITY;
 		evaluation_release(&found);
 		shard_documents_close(&docs);
 		if (rc < 0)
@@ -76,7 +89,6 @@ static int open_metrics(const struct loop *l, struct state *s, uint64_t n_bytes,
 {
 	static const char *const common[] = {"step", "tokens", "lr", "loss", "ce", "ce_text", "kl", "grad_norm", "agree", "heldout_nll", "tokens_per_s"};
 	static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
-	static char names[MASK_STRUCTURES * 6][40];
 	const char *columns[METRICS_MAX_COLUMNS];
 	int n = 0;
 	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
@@ -85,8 +97,8 @@ static int open_metrics(const struct loop *l, struct state *s, uint64_t n_bytes,
 		columns[n++] = "unmasked_nll";
 	for (int k = 0; l->masks && k < MASK_STRUCTURES; k++)
 		for (int f = 0; f < 6 && mask_learner_prunes(l->masks, (enum mask_structure)k); f++) {
-			snprintf(names[k * 6 + f], sizeof names[0], "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
-			columns[n++] = names[k * 6 + f];
+			snprintf(s->names[k * 6 + f], sizeof s->names[0], "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
+			columns[n++] = s->names[k * 6 + f];
 		}
 	bool jsonl = l->run->spec->report->metrics == METRICS_JSONL;
 	char *path = path_format("%s/metrics.%s", l->dir, jsonl ? "jsonl" : "csv");
@@ -238,13 +250,16 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	student_begin(student);
 	for (int micro = 0; micro < n_micro; micro++)
 		microbatch(l, s, micro, &loss, &sums);
-	TRY(student_update(student, lr, &norm, e));
+	if (student_update(student, lr, &norm, e) < 0) {
+		l->diverged = true;
+		return -1;
+	}
 	if (l->masks)
 		mask_learner_update(l->masks, step, &l->report);
-	double w = loss.kd_weight, n = (double)sums.tokens, kd = (double)sums.kd_tokens;
 	/* rows left out of the KL count with CE alone, as the gradient has it */
+	double w = loss.kd_weight, kd_ce = loss.kd_skip_separators ? sums.ce_text : sums.ce;
 	double ce = mean(sums.ce, sums.tokens), kl = mean(sums.kl, sums.kd_tokens);
-	*loss_out = sums.kd_tokens ? ce * (1 - w * kd / n) + w * sums.kl / n : ce;
+	*loss_out = sums.kd_tokens ? mean(sums.ce - w * kd_ce + w * sums.kl, sums.tokens) : ce;
 	struct metrics *m = &s->metrics;
 	metrics_set(m, "step", step + 1);
 	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);
@@ -258,8 +273,6 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	if (l->masks)
 		set_mask_metrics(l, m);
 	return 0;
-out:
-	return -1;
 }
 
 /* ---- the loop ---- */
@@ -267,6 +280,7 @@ out:
 static int evaluate(struct loop *l, struct state *s, struct err *e)
 {
 	int rc = -1;
+	l->heldout_nll = l->masked_nll = 0;
 	TRY(loop_heldout(l->run, l->session, NULL, &l->heldout_nll, e));
 	if (!l->masks) {
 		metrics_set(&s->metrics, "heldout_nll", l->heldout_nll);
@@ -278,6 +292,7 @@ static int evaluate(struct loop *l, struct state *s, struct err *e)
 	metrics_set(&s->metrics, "heldout_nll", l->masked_nll);
 	rc = 0;
 out:
+	l->diverged |= isinf(l->heldout_nll) || isinf(l->masked_nll);
 	return rc;
 }
 
@@ -325,8 +340,8 @@ out:
 
 static int every(int64_t tokens, const struct loop *l)
 {
-	int steps = tokens ? (int)((tokens + l->batch_tokens - 1) / l->batch_tokens) : l->schedule.total_steps / 20;
-	return steps < 1 ? 1 : steps;
+	int64_t n = l->schedule.total_steps, steps = tokens ? (tokens + l->batch_tokens - 1) / l->batch_tokens : n / 20;
+	return steps < 1 ? 1 : (int)(steps < n ? steps : n);
 }
 
 static int steps_loop(struct loop *l, struct state *s, struct err *e)

@@ -20,6 +20,7 @@ struct loop {
 	int64_t skip_tokens;        /* of the training stream, spent by an earlier phase */
 	int64_t batch_tokens, eval_every, checkpoint_every; /* tokens; 0: 20 times */
 	/* results: */
+	bool diverged;              /* loop_run failed because a loss or gradient is not finite */
 	double heldout_nll;         /* of the model at the end (unmasked, in a mask phase) */
 	double masked_nll;          /* mask phase: under hard masks of the final shape, as if cut now */
 	double seconds;             /* measured */
@@ -30,7 +31,8 @@ struct loop {
 int loop_run(struct loop *, struct err *);
 /* Removes the checkpoint of a stage that is finished: nothing reads it again. */
 void loop_forget(const char *dir);
-/* Mean NLL per token over the held-out documents of all domains, each domain weighing the same; masks may be NULL. */
+/* Mean NLL per token over the held-out documents of all domains, each domain weighing the same; masks may be NULL.
+ * On failure *nll is +infinity when the loss of a document is not finite, else untouched. */
 int loop_heldout(const struct run *, struct session *, const struct host_masks *z, double *nll, struct err *);
 
 #endif

@@ -1,6 +1,7 @@
 #include "recipes/phase.h"
 
 #include "base/fsio.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "recipes/stage.h"
@@ -62,6 +63,17 @@ static int chosen_micro_batch(const struct run *run, struct session_options *o, 
 	return 0;
 }
 
+/* What the first start took, unless the recipe has changed its mind. */
+static int agree_on_micro_batch(const struct run *run, const char *path, int64_t old, int *B, struct err *e)
+{
+	int64_t wanted = run->spec->micro_batch;
+	if (wanted && wanted != old && !run->allow_drift)
+		return err_user(e, "%s says micro_batch %lld from the first start, the recipe %lld: results would not repeat to the bit; remove one of the two, or --allow-drift takes the new one",
+				path, (long long)old, (long long)wanted);
+	*B = (int)(wanted ? wanted : old);
+	return 0;
+}
+
 int phase_micro_batch(const struct run *run, const char *dir, struct session_options *o, int64_t batch_tokens, struct err *e)
 {
 	char *path = path_format("%s/session.json", dir);
@@ -71,9 +83,13 @@ int phase_micro_batch(const struct run *run, const char *dir, struct session_opt
 	if (fsio_exists(path)) {
 		TRY(json_read_file(path, &old, e));
 		TRY(json_get_int64(old, path, "micro_batch", 1, 1, 1 << 20, &B, e));
-		o->student.B = (int)B;
+		TRY(agree_on_micro_batch(run, path, B, &o->student.B, e));
 	} else {
+		B = 0;
 		TRY(chosen_micro_batch(run, o, batch_tokens, e));
+	}
+	if (o->student.B != B) {
+		json_decref(old);
 		old = json_pack("{s:i}", "micro_batch", o->student.B);
 		TRY(json_write_file(path, old, e));
 	}
@@ -131,6 +147,18 @@ out:
 	return rc;
 }
 
+/* Of everything that the architecture says: sizes, family, rotary embeddings, tied or not. */
+static uint64_t architecture_hash(const struct start *start)
+{
+	json_t *config = arch_to_config(&start->arch, start->config);
+	char *text = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
+	BUG_ON(!text);
+	uint64_t h = hash_bytes(text, strlen(text));
+	free(text);
+	json_decref(config);
+	return h;
+}
+
 static json_t *phase_inputs(const struct phase *p)
 {
 	const struct run *run = p->run;
@@ -140,13 +168,12 @@ static json_t *phase_inputs(const struct phase *p)
 	spec.lr = (struct real_list){&(double){p->lr}, 1}; /* the others of a search do not matter here */
 	uint64_t data = corpus_batches(&run->corpus, p->seed, &b, &ignored) < 0 ? 0 : batches_hash(b);
 	batches_close(b);
-	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:i,s:i,s:i,s:i,s:i,s:i}", "train", stage_hash_json(section_hash(&train_section, &spec)),
+	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:o}", "train", stage_hash_json(section_hash(&train_section, &spec)),
 			 "lr", p->lr, "tokens", (json_int_t)p->tokens, "spent_tokens", (json_int_t)p->start->spent_tokens, "seed", (json_int_t)p->seed,
 			 "start", stage_hash_json(p->start->hash), "data", stage_hash_json(data),
 			 "teacher", stage_hash_json(p->spec->distill ? run->teacher_hash : 0),
-			 "compute", run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "layers", p->start->arch.shape.L, "hidden",
-			 p->start->arch.shape.C, "heads", p->start->arch.shape.NH, "kv_heads", p->start->arch.shape.NKV, "intermediate",
-			 p->start->arch.shape.F, "vocab", p->start->arch.shape.V);
+			 "compute", run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "architecture",
+			 stage_hash_json(architecture_hash(p->start)));
 	if (run->spec->report->metrics == METRICS_JSONL) /* its files are part of the stage */
 		json_object_set_new(inputs, "metrics", json_string("jsonl"));
 	return inputs;
@@ -155,7 +182,7 @@ static json_t *phase_inputs(const struct phase *p)
 static int write_results(const struct phase *p, struct err *e)
 {
 	char *path = path_format("%s/phase.json", p->dir);
-	json_t *o = json_pack("{s:f,s:f,s:f,s:f,s:f}", "heldout_nll", p->heldout_nll, "flops", p->flops, "epochs", p->epochs, "unique_tokens",
+	json_t *o = json_pack("{s:o,s:f,s:f,s:f,s:f}", "heldout_nll", p->diverged ? json_null() : json_real(p->heldout_nll), "flops", p->flops, "epochs", p->epochs, "unique_tokens",
 			      p->unique_tokens, "seconds", p->seconds);
 	int rc = json_write_file(path, o, e);
 	json_decref(o);
@@ -169,7 +196,10 @@ static int read_results(struct phase *p, struct err *e)
 	json_t *o = NULL;
 	int rc = -1;
 	TRY(json_read_file(path, &o, e));
-	TRY(json_get_double(o, path, "heldout_nll", 0, 0, 1e9, &p->heldout_nll, e));
+	TRY(json_get_double(o, path, "heldout_nll", -1, 0, 1e9, &p->heldout_nll, e));
+	p->diverged = p->heldout_nll < 0;
+	if (p->diverged)
+		p->heldout_nll = INFINITY;
 	TRY(json_get_double(o, path, "flops", 0, 0, 1e30, &p->flops, e));
 	TRY(json_get_double(o, path, "epochs", 0, 0, 1e12, &p->epochs, e));
 	TRY(json_get_double(o, path, "unique_tokens", 0, 0, 1e18, &p->unique_tokens, e));
@@ -179,6 +209,15 @@ out:
 	json_decref(o);
 	free(path);
 	return rc;
+}
+
+/* A candidate of a search that runs away has a result all the same: nobody takes it. */
+static bool is_a_result(const struct phase *p, const struct loop *loop, struct err *e)
+{
+	if (!loop->diverged || p->keep)
+		return false;
+	log_line("%s diverges: %s", p->label, e->line);
+	return true;
 }
 
 static int train(struct phase *p, struct err *e)
@@ -194,7 +233,12 @@ static int train(struct phase *p, struct err *e)
 	struct loop loop = {.run = run, .dir = p->dir, .label = p->label, .session = &session, .distill = p->spec->distill,
 			    .schedule = phase_schedule(p->spec, p->lr, p->tokens), .seed = p->seed, .skip_tokens = p->start->spent_tokens,
 			    .batch_tokens = p->spec->batch_tokens, .eval_every = p->spec->eval_every, .checkpoint_every = p->spec->checkpoint_every};
-	TRY(loop_run(&loop, e));
+	if (loop_run(&loop, e) < 0) {
+		if (!is_a_result(p, &loop, e))
+			goto out;
+		p->diverged = true;
+		loop.heldout_nll = INFINITY;
+	}
 	p->heldout_nll = loop.heldout_nll;
 	p->epochs = loop.epochs;
 	p->unique_tokens = loop.unique_tokens;

@@ -23,7 +23,9 @@ struct phase {
 	int64_t tokens;     /* of this phase */
 	bool keep;          /* save the weights as dir/model (a search does not) */
 	/* results: */
-	double heldout_nll, flops, epochs, unique_tokens, seconds;
+	bool diverged;      /* a loss or gradient was not finite; only without keep, else that is a failure */
+	double heldout_nll; /* +infinity when diverged */
+	double flops, epochs, unique_tokens, seconds;
 };
 /* Runs the phase, or reads its results when it is finished. */
 int phase_train(struct phase *, struct err *);
@@ -38,16 +40,17 @@ struct phase_price {
 int phase_price(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *, int64_t tokens,
                 struct phase_price *, struct err *);
 
-/* Session options of a phase: exactly one of train and masks is given. B is still open. */
+/* Session options of a phase: exactly one of train and masks is given. B is 1 until phase_micro_batch. */
 struct session_options phase_session(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *);
-/* Picks B: what the directory's session.json says from its first start, else what fits. */
+/* Picks B: what the directory's session.json says from its first start (refuses a recipe that says otherwise, unless the
+ * run may drift), else what the recipe says, else what fits. */
 int phase_micro_batch(const struct run *, const char *dir, struct session_options *, int64_t batch_tokens, struct err *);
 struct schedule phase_schedule(const struct train_spec *, double lr, int64_t tokens);
 /* FLOPs of `tokens` training tokens: 3 forward passes of the student, one of the teacher when it distils. */
 double phase_flops(const struct run *, const struct arch *, bool distil, int64_t tokens);
 /* Loads the start's weights into a student: from its directory, or random from the seed. */
 int phase_load(struct student *, const struct start *, uint64_t seed, struct err *);
-/* Writes dir/NAME as a Hugging Face directory in dtype, unless it is there: complete, since config.json comes last. */
+/* Writes dir as a Hugging Face directory in dtype, unless it is there: complete, since config.json comes last. */
 int phase_save_model(const struct run *, const struct student *, const struct start *, const char *dir, enum dtype, struct err *);
 /* Directory whose tokenizer and generation files exported models carry. */
 const char *run_files_from(const struct run *);

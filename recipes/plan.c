@@ -8,11 +8,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct plan {
 	struct run *run;
 	struct table phases, memory;
+	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
 	size_t peak;
 };
@@ -59,8 +61,8 @@ static int add_phase(struct plan *p, const char *what, const char *part, const s
 	if (phase_price(p->run, t, m, arch, tokens, &price, e) < 0)
 		return err_prefix(e, "%s, %s", what, part);
 	size_t total = session_total(price.bytes);
-	p->flops += price.flops;
-	p->disk += (double)price.checkpoint_bytes;
+	p->flops += p->times * price.flops;
+	p->disk += p->times * (double)price.checkpoint_bytes;
 	p->peak = total > p->peak ? total : p->peak;
 	if (table_row(&p->phases, e) < 0 || table_row(&p->memory, e) < 0)
 		return -1;
@@ -81,24 +83,40 @@ static int add_phase(struct plan *p, const char *what, const char *part, const s
 	return 0;
 }
 
-static int add_student(struct plan *p, const char *name, const struct init_spec *init, const struct train_spec *t, struct err *e)
+/* The search, without the extensions that nobody can foresee, and the training itself. */
+static int add_training(struct plan *p, const char *name, const struct train_spec *t, const struct arch *arch, int64_t budget, struct err *e)
 {
-	struct arch arch;
-	int64_t budget = t->tokens;
-	if (init_arch(p->run, init, &arch, e) < 0)
+	if (t->lr.n > 1 && add_phase(p, name, "rates", t, NULL, arch, t->lr.n * search_tokens(t, budget), e) < 0)
 		return -1;
-	if (init->masks) {
-		int64_t tokens = init->masks->tokens / init->masks->batch_tokens * init->masks->batch_tokens;
-		budget -= tokens;
-		if (add_phase(p, name, "masks", NULL, init->masks, &p->run->teacher.layout.arch, tokens, e) < 0)
-			return -1;
+	return add_phase(p, name, "train", t, NULL, arch, budget / t->batch_tokens * t->batch_tokens, e);
+}
+
+/* Does a student before this one learn the same masks? */
+static bool masks_before(const struct run *run, int i)
+{
+	bool found = false;
+	char *own = init_dir(run, ((const struct student_spec *)run->spec->students.v[i])->init, 0);
+	for (int k = 0; k < i && !found; k++) {
+		char *other = init_dir(run, ((const struct student_spec *)run->spec->students.v[k])->init, 0);
+		found = !strcmp(own, other);
+		free(other);
 	}
-	if (t->lr.n > 1) {
-		int64_t each = t->lr_search_tokens ? t->lr_search_tokens : t->tokens / 10;
-		if (add_phase(p, name, "rates", t, NULL, &arch, t->lr.n * (each / t->batch_tokens * t->batch_tokens), e) < 0)
-			return -1;
-	}
-	return add_phase(p, name, "train", t, NULL, &arch, budget / t->batch_tokens * t->batch_tokens, e);
+	free(own);
+	return found;
+}
+
+static int add_student(struct plan *p, int i, struct err *e)
+{
+	const char *name = p->run->spec->students.names[i];
+	const struct student_spec *s = p->run->spec->students.v[i];
+	const struct masks_spec *m = s->init->masks;
+	struct arch arch;
+	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : 0;
+	if (init_arch(p->run, s->init, &arch, e) < 0)
+		return -1;
+	if (m && !masks_before(p->run, i) && add_phase(p, name, "masks", NULL, m, &p->run->teacher.layout.arch, spent, e) < 0)
+		return -1;
+	return add_training(p, name, s->train, &arch, s->train->tokens - spent, e);
 }
 
 /* A teacher that does not exist yet: its shape is known, and that is all that prices need. */
@@ -109,7 +127,7 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teacher.layout, &arch, e) < 0)
 		return -1;
 	run->teacher_dir = pool_strdup(&run->recipe.pool, "the teacher");
-	return add_phase(p, "teacher", "train", t->train, NULL, &arch, t->train->tokens / t->train->batch_tokens * t->train->batch_tokens, e);
+	return add_training(p, "teacher", t->train, &arch, t->train->tokens, e);
 }
 
 static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
@@ -182,7 +200,7 @@ int plan_print(struct run *run, struct err *e)
 	static const char *const phase_head[] = {"student", "phase", "shape", "parameters", "tokens", "steps", "micro-batch", "FLOPs", "memory"};
 	const char *memory_head[MEMORY_OWNERS + 2] = {"student", "MiB of"};
 	const struct recipe_spec *r = run->spec;
-	struct plan p = {.run = run};
+	struct plan p = {.run = run, .times = 1};
 	int rc = -1;
 	for (int i = 0; i < MEMORY_OWNERS; i++)
 		memory_head[i + 2] = memory_owner_name((enum memory_owner)i);
@@ -193,16 +211,15 @@ int plan_print(struct run *run, struct err *e)
 	TRY(print_data(run, e));
 	if (r->teacher->init)
 		TRY(add_teacher(&p, r->teacher, e));
-	for (int i = 0; i < r->students.n; i++) {
-		const struct student_spec *s = r->students.v[i];
-		TRY(add_student(&p, r->students.names[i], s->init, s->train, e));
-	}
+	p.times = r->seeds.n;
+	for (int i = 0; i < r->students.n; i++)
+		TRY(add_student(&p, i, e));
 	table_print(&p.phases, stdout);
 	printf("\nmemory by owner\n");
 	table_print(&p.memory, stdout);
-	double rate = STEP_SHARE * measured_flops_per_s(run->ops), seeds = r->seeds.n;
-	printf("\ntotal: %.3g FLOPs, about %.0f minutes here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of checkpoints on disk\n",
-	       p.flops * seeds, ceil(p.flops * seeds / rate / 60), rate / 1e9, mib(p.peak), p.disk * seeds / 1048576);
+	double rate = STEP_SHARE * measured_flops_per_s(run->ops), minutes = ceil(p.flops / rate / 60);
+	printf("\ntotal: %.3g FLOPs, about %.0f minute%s here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of checkpoints on disk\n",
+	       p.flops, minutes, minutes == 1 ? "" : "s", rate / 1e9, mib(p.peak), p.disk / 1048576);
 	print_findings(run);
 	rc = 0;
 out:

@@ -1,7 +1,7 @@
 /* The recipe language: the tables below are its definition; parser, --help, README reference and resolved dump follow them. */
 #include "recipes/recipe.h"
 
-#include "results/result_file.h"
+#include "results/compare.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -177,12 +177,31 @@ static const struct yaml_node *place(const struct yaml_node *section, const char
 	return value ? value : section;
 }
 
+/* What counters of steps and rows hold, with room to spare. */
+static int check_counts(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
+{
+	const int64_t max_steps = 100000000, max_sequences = 1000000, max_rows = 1 << 30;
+	int64_t T = r->data->sequence_length;
+	if (batch_tokens / T > max_sequences)
+		return yaml_caret(e, place(at, "batch_tokens"), "batch_tokens %lld are %lld sequences per step, expected at most %lld",
+				  (long long)batch_tokens, (long long)(batch_tokens / T), (long long)max_sequences);
+	if (tokens / batch_tokens > max_steps)
+		return yaml_caret(e, place(at, "tokens"), "tokens %lld are %lld steps of batch_tokens %lld, expected at most %lld", (long long)tokens,
+				  (long long)(tokens / batch_tokens), (long long)batch_tokens, (long long)max_steps);
+	if (r->micro_batch * T > max_rows)
+		return yaml_caret(e, place(r->at, "micro_batch"), "micro_batch: %lld sequences of %lld tokens, expected at most %lld tokens",
+				  (long long)r->micro_batch, (long long)T, (long long)max_rows);
+	return 0;
+}
+
 static int check_steps(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
 {
 	int64_t T = r->data->sequence_length;
 	if (batch_tokens % T)
 		return yaml_caret(e, place(at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)batch_tokens,
 				  (long long)T);
+	if (check_counts(r, at, tokens, batch_tokens, e) < 0)
+		return -1;
 	if (tokens < batch_tokens)
 		return yaml_caret(e, place(at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)tokens,
 				  (long long)batch_tokens);
@@ -273,12 +292,25 @@ static int check_seeds(const struct recipe_spec *r, struct err *e)
 	return 0;
 }
 
+/* What the comparison at the end can hold. */
+static int check_comparison(const struct recipe_spec *r, struct err *e)
+{
+	if (r->seeds.n > COMPARE_MAX_SEEDS)
+		return yaml_caret(e, place(r->at, "seeds"), "seeds: at most %d, found %d", COMPARE_MAX_SEEDS, r->seeds.n);
+	if (r->students.n > COMPARE_MAX_ROWS - 1)
+		return yaml_caret(e, place(r->at, "students"), "students: at most %d, found %d", COMPARE_MAX_ROWS - 1, r->students.n);
+	if (r->students.n * r->seeds.n + 1 > RECIPE_MAX_RESULTS)
+		return yaml_caret(e, place(r->at, "seeds"), "seeds: %d of %d students are %d results, expected at most %d", r->seeds.n, r->students.n,
+				  r->students.n * r->seeds.n, RECIPE_MAX_RESULTS - 1);
+	return 0;
+}
+
 static int check(const struct recipe_spec *r, struct err *e)
 {
 	for (const char *c = r->name; *c; c++)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *c) || r->name[0] == '.')
 			return yaml_caret(e, yaml_get(r->at, "name"), "name: it becomes a directory: letters, digits, '_', '-' and '.'");
-	if (check_seeds(r, e) < 0)
+	if (check_seeds(r, e) < 0 || check_comparison(r, e) < 0)
 		return -1;
 	if (r->report->sequence_length == 1)
 		return yaml_caret(e, place(r->report->at, "sequence_length"), "report.sequence_length: a window of one token scores nothing; expected 0 or at least 2");

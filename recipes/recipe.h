@@ -5,6 +5,8 @@
 #include "prune/target.h"
 #include "recipes/keys.h"
 
+enum { RECIPE_MAX_RESULTS = 256 }; /* of one run: students times seeds, and the teacher */
+
 struct shape_spec { /* 0: as the source */
 	const struct yaml_node *at;
 	int64_t layers, hidden, heads, kv_heads, intermediate;
@@ -133,9 +135,9 @@ char *recipe_resolved(const struct recipe *);
 
 /* The shape that an init aims at: its own target over the recipe's; NULL where there is none. */
 struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common);
-/* Does a student inherit weights (masks, layers, model, or nothing said: the teacher whole)? */
+/* Does a student inherit weights (masks, layers, model)? Fresh ones are random. */
 bool init_inherits(const struct init_spec *);
-/* "masks", "layers", "random", "model", "teacher". */
+/* "masks", "layers", "random", "model". */
 const char *init_kind(const struct init_spec *);
 
 #endif

@@ -73,6 +73,14 @@ out:
 	return -1;
 }
 
+/* From here on the run belongs to this machine. */
+static int drift(const struct run *run, json_t *m, const char *path, struct err *e)
+{
+	json_object_set_new(m, "device", json_string(run->ops->device));
+	json_object_set_new(m, "compute", json_string(run->ops->matmul_bf16 ? "bf16" : "fp32"));
+	return json_write_file(path, m, e);
+}
+
 static int manifest_threads(const char *path, int64_t wanted, int *out, struct err *e)
 {
 	json_t *m = NULL;
@@ -100,6 +108,8 @@ static int open_manifest(struct run *run, struct err *e)
 	if (fsio_exists(path)) {
 		TRY(json_read_file(path, &m, e));
 		TRY(check_manifest(run, m, path, e));
+		if (run->allow_drift)
+			TRY(drift(run, m, path, e));
 	} else {
 		now_text(now);
 		run->started = pool_strdup(&run->recipe.pool, now);
@@ -159,16 +169,27 @@ out:
 	return -1;
 }
 
+static int check_positions(const struct recipe_spec *r, const char *who, const struct arch *a, struct err *e)
+{
+	const struct yaml_node *data = yaml_get(r->data->at, "sequence_length"), *report = yaml_get(r->report->at, "sequence_length");
+	if (r->data->sequence_length > a->max_positions)
+		return yaml_caret(e, data ? data : r->data->at, "sequence_length %lld is more than the %s's %d positions",
+				  (long long)r->data->sequence_length, who, a->max_positions);
+	if (r->report->sequence_length > a->max_positions)
+		return yaml_caret(e, report ? report : r->report->at, "report.sequence_length %lld is more than the %s's %d positions",
+				  (long long)r->report->sequence_length, who, a->max_positions);
+	return 0;
+}
+
 static int check_students(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
-	if (r->data->sequence_length > run->teacher.layout.arch.max_positions)
-		return yaml_caret(e, r->data->at, "sequence_length %lld is more than the teacher's %d positions",
-				  (long long)r->data->sequence_length, run->teacher.layout.arch.max_positions);
+	if (check_positions(r, "teacher", &run->teacher.layout.arch, e) < 0)
+		return -1;
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
 		struct arch arch;
-		if (init_arch(run, s->init, &arch, e) < 0)
+		if (init_arch(run, s->init, &arch, e) < 0 || check_positions(r, r->students.names[i], &arch, e) < 0)
 			return -1;
 		if (s->train->distill && arch.shape.V > run->teacher.layout.arch.shape.V)
 			return yaml_caret(e, s->at, "students.%s: its vocabulary of %d is larger than the teacher's %d", r->students.names[i], arch.shape.V,
@@ -220,7 +241,7 @@ out:
 
 /* ---- report ---- */
 
-static int read_all(const struct run *run, struct result **results, int max, int *n, struct err *e)
+static int read_all(const struct run *run, struct result **results, int *n, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
 	char *teacher = path_format("%s/teacher/result", run->dir);
@@ -229,8 +250,7 @@ static int read_all(const struct run *run, struct result **results, int max, int
 	*n = rc < 0 ? 0 : 1;
 	for (int i = 0; rc == 0 && i < r->students.n; i++)
 		for (int k = 0; rc == 0 && k < r->seeds.n; k++) {
-			if (*n == max)
-				return err_user(e, "%s: more than %d results to compare", r->name, max);
+			BUG_ON(*n == RECIPE_MAX_RESULTS); /* recipe.c refuses it */
 			char *base = student_dir(run, r->students.names[i], (uint64_t)r->seeds.v[k]), *dir = path_format("%s/result", base);
 			rc = result_read(&results[*n], dir, e);
 			*n += rc == 0;
@@ -252,17 +272,19 @@ static const char *reference(const struct recipe_spec *r)
 
 static int report(const struct run *run, struct err *e)
 {
-	enum { MAX = 256 };
-	struct result **results = calloc(MAX, sizeof(struct result *));
+	struct result **results = calloc(RECIPE_MAX_RESULTS, sizeof(struct result *));
 	struct compare_options o = compare_default();
 	struct report_options ro = report_default();
 	struct comparison *c = NULL;
 	char *dir = path_format("%s/report", run->dir);
 	int n = 0, rc = -1;
-	BUG_ON(!results);
+	if (!results) {
+		err_run(e, "out of memory");
+		goto out;
+	}
 	o.reference = reference(run->spec);
 	o.bootstrap.resamples = (int)run->spec->report->bootstrap;
-	TRY(read_all(run, results, MAX, &n, e));
+	TRY(read_all(run, results, &n, e));
 	TRY(compare_results(&c, results, n, &o, e));
 	TRY(fsio_mkdirs(dir, e));
 	ro.title = run->spec->name;
@@ -358,6 +380,26 @@ out:
 	return -1;
 }
 
+/* Between stages; inside of them the training loop looks itself. */
+static int go_on(struct err *e)
+{
+	return run_interrupted() ? err_run(e, "interrupted; the same command goes on") : 0;
+}
+
+static int run_stages(struct run *run, struct err *e)
+{
+	const struct recipe_spec *r = run->spec;
+	if (go_on(e) < 0 || (r->teacher->init && make_teacher(run, e) < 0))
+		return -1;
+	for (int k = 0; k < r->seeds.n; k++)
+		for (int i = 0; i < r->students.n; i++)
+			if (go_on(e) < 0 || stage_student(run, r->students.names[i], r->students.v[i], (uint64_t)r->seeds.v[k], e) < 0)
+				return -1;
+	if (go_on(e) < 0 || (r->teacher->model && stage_given_teacher(run, e) < 0) || go_on(e) < 0)
+		return -1;
+	return report(run, e);
+}
+
 int run_recipe(const struct run_options *o, struct err *e)
 {
 	struct run run = {.lock_fd = -1};
@@ -372,14 +414,7 @@ int run_recipe(const struct run_options *o, struct err *e)
 	TRY(open_manifest(&run, e));
 	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir ? run.teacher_dir : r->teacher->init->model, e));
 	TRY(check_vocabularies(&run, e));
-	if (r->teacher->init)
-		TRY(make_teacher(&run, e));
-	for (int k = 0; k < r->seeds.n; k++)
-		for (int i = 0; i < r->students.n; i++)
-			TRY(stage_student(&run, r->students.names[i], r->students.v[i], (uint64_t)r->seeds.v[k], e));
-	if (r->teacher->model)
-		TRY(stage_given_teacher(&run, e));
-	TRY(report(&run, e));
+	TRY(run_stages(&run, e));
 	rc = 0;
 out:
 	close_run(&run);

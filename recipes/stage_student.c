@@ -8,6 +8,7 @@
 #include "recipes/stage.h"
 #include "results/loaded_model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,10 @@ char *student_dir(const struct run *run, const char *name, uint64_t seed)
 
 char *init_dir(const struct run *run, const struct init_spec *spec, uint64_t seed)
 {
-	uint64_t h[2] = {section_hash(&init_section, spec), spec->masks && !spec->masks->target ? section_hash(recipe_section.keys[0].section, NULL) : 0};
+	unsigned h = (unsigned)section_hash(&init_section, spec);
 	if (spec->layers.n) /* nothing random in it */
-		return path_format("%s/init/layers-%08x", run->dir, (unsigned)hash_bytes(h, sizeof h));
-	return path_format("%s/init/%s-%08x-seed-%llu", run->dir, init_kind(spec), (unsigned)hash_bytes(h, sizeof h), (unsigned long long)seed);
+		return path_format("%s/init/layers-%08x", run->dir, h);
+	return path_format("%s/init/%s-%08x-seed-%llu", run->dir, init_kind(spec), h, (unsigned long long)seed);
 }
 
 /* ---- learning rate ---- */
@@ -30,14 +31,15 @@ struct candidate {
 	double lr, nll;
 };
 struct search {
-	struct candidate tried[RESULT_MAX_LRS];
+	struct candidate tried[RESULT_MAX_LRS]; /* by rising rate; nll +infinity: it diverged */
 	int n;
+	char warning[200]; /* "" when the best rate has neighbours on both sides */
 };
 enum { LR_EXTENSIONS = 2 };
 
 static int try_rate(struct search *s, struct phase *p, const char *dir, double lr, struct err *e)
 {
-	char *at = path_format("%s/lr-%.4g", dir, lr), label[48];
+	char *at = path_format("%s/lr-%.9g", dir, lr), label[48];
 	snprintf(label, sizeof label, "%.28s lr %.3g", p->label, lr);
 	struct phase one = *p;
 	one.dir = at;
@@ -51,7 +53,7 @@ static int try_rate(struct search *s, struct phase *p, const char *dir, double l
 	int k = s->n++;
 	for (; k > 0 && s->tried[k - 1].lr > lr; k--)
 		s->tried[k] = s->tried[k - 1];
-	s->tried[k] = (struct candidate){lr, one.heldout_nll};
+	s->tried[k] = (struct candidate){lr, isfinite(one.heldout_nll) ? one.heldout_nll : INFINITY};
 	return 0;
 }
 
@@ -64,8 +66,24 @@ static int best(const struct search *s)
 	return b;
 }
 
+static bool at_an_edge(const struct search *s)
+{
+	int b = best(s);
+	return b == 0 || b == s->n - 1;
+}
+
+static void warn_of_the_edge(struct search *s, const struct phase *p)
+{
+	if (!at_an_edge(s))
+		return;
+	snprintf(s->warning, sizeof s->warning, "learning rate %.3g is the %s of all %d tried: a better one may lie beyond it", p->lr,
+		 best(s) ? "largest" : "smallest", s->n);
+	log_warn("%s: %s", p->label, s->warning);
+}
+
 /* The one rule: every rate of the list runs a short schedule of its own; while the best stands at an edge, the edge is
- * moved on by the ratio of its last two, at most LR_EXTENSIONS times; the lowest held-out loss wins. */
+ * moved on by the ratio of its last two, at most LR_EXTENSIONS times; the lowest held-out loss wins. A rate that diverges
+ * counts as infinite. */
 static int search_rate(struct search *s, struct phase *p, const char *dir, struct err *e)
 {
 	const struct real_list *rates = &p->spec->lr;
@@ -76,10 +94,11 @@ static int search_rate(struct search *s, struct phase *p, const char *dir, struc
 	for (int i = 0; i < rates->n; i++)
 		if (try_rate(s, p, dir, rates->v[i], e) < 0)
 			return -1;
-	for (int k = 0; k < LR_EXTENSIONS; k++) {
+	if (isinf(s->tried[best(s)].nll))
+		return err_run(e, "the loss is not finite with any of the %d learning rates, %.3g to %.3g: lower train.lr", s->n, rates->v[0],
+			       rates->v[rates->n - 1]);
+	for (int k = 0; k < LR_EXTENSIONS && at_an_edge(s); k++) {
 		int b = best(s), last = s->n - 1;
-		if (b != 0 && b != last)
-			break;
 		double next = b ? s->tried[last].lr * s->tried[last].lr / s->tried[last - 1].lr :
 				  s->tried[0].lr * s->tried[0].lr / s->tried[1].lr;
 		if (try_rate(s, p, dir, next, e) < 0)
@@ -87,10 +106,11 @@ static int search_rate(struct search *s, struct phase *p, const char *dir, struc
 	}
 	p->lr = s->tried[best(s)].lr;
 	log_line("%s: learning rate %.3g has the lowest held-out loss %.4f of %d tried", p->label, p->lr, s->tried[best(s)].nll, s->n);
+	warn_of_the_edge(s, p);
 	return 0;
 }
 
-static int64_t search_tokens(const struct train_spec *t, int64_t budget)
+int64_t search_tokens(const struct train_spec *t, int64_t budget)
 {
 	int64_t n = t->lr_search_tokens ? t->lr_search_tokens : t->tokens / 10;
 	if (n > budget)
@@ -249,7 +269,9 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	snprintf(r->init, sizeof r->init, "%s", kind);
 	snprintf(r->model, sizeof r->model, "../train/model");
 	fill_train(r, p, s);
-	for (int i = 0; i < in->n_warnings; i++)
+	if (*s->warning)
+		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->warning);
+	for (int i = 0; i < in->n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
 		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", in->warnings[i]);
 	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
 	if (in->dir && !strcmp(kind, "masks"))
@@ -325,7 +347,10 @@ int stage_given_teacher(const struct run *run, struct err *e)
 	struct result *r = result_new();
 	bool done;
 	int rc = -1;
-	BUG_ON(!r);
+	if (!r) {
+		err_run(e, "out of memory");
+		goto out;
+	}
 	TRY(stage_begin(at, result_inputs(run, run->teacher_hash, 0), &done, e));
 	if (!done) {
 		snprintf(r->name, sizeof r->name, "teacher");

@@ -80,8 +80,9 @@ int report_table_rates(const struct comparison *c, struct table *t, struct err *
 			char list[TABLE_CELL] = "";
 			for (int k = 0; k < r->train.n_candidates; k++) {
 				size_t used = strlen(list);
-				snprintf(list + used, sizeof list - used, "%s%.3g → %.4f", k ? ", " : "",
-					 r->train.candidates[k].lr, r->train.candidates[k].nll);
+				double nll = r->train.candidates[k].nll;
+				snprintf(list + used, sizeof list - used, isfinite(nll) ? "%s%.3g → %.4f" : "%s%.3g → diverged", k ? ", " : "",
+					 r->train.candidates[k].lr, nll);
 			}
 			if (!r->train.n_candidates)
 				continue;

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-enum { TARGET_IS_SEPARATOR = 1 }; /* as in data/batches.h, which this folder may not include */
-
 /* A cross-entropy weight that asks for the value and leaves the gradient as it is: far below fp32's resolution of the KL's. */
 #define WATCH_ONLY 1e-16f
 
@@ -20,7 +18,7 @@ const struct batch *student_upload(struct student *s, const struct train_batch *
 	size_t n_bytes = (size_t)b->N * sizeof(int32_t);
 	for (int i = 0; i < b->N; i++) {
 		bool counted = from->targets[i] >= 0;
-		b->kinds[i] = (struct row_kind){counted, from->flags && (from->flags[i] & TARGET_IS_SEPARATOR)};
+		b->kinds[i] = (struct row_kind){counted, from->flags && (from->flags[i] & TRAIN_TARGET_IS_SEPARATOR)};
 		b->host_s[i] = counted ? from->targets[i] : 0;
 	}
 	s->ops->upload(s->ops, b->targets, b->host_s, n_bytes);

@@ -120,13 +120,6 @@ void student_randomise(struct student *s, uint64_t seed)
 	refresh_copy(s);
 }
 
-void student_restart(struct student *s)
-{
-	s->ops->zero(s->ops, s->m, s->layout.n_elems * sizeof(float));
-	s->ops->zero(s->ops, s->v, s->layout.n_elems * sizeof(float));
-	s->step = 0;
-}
-
 void student_weights(const struct student *s, float *flat)
 {
 	s->ops->download(s->ops, flat, s->params.master, s->layout.n_elems * sizeof(float));

@@ -48,14 +48,13 @@ void student_load(struct student *, const float *flat);
 /* N(0, init_std) matrices (o and down scaled by 1/sqrt(2L)), unit norms, zero biases. An element is a function of the seed,
  * its tensor's index and its place in it. Source: Radford et al. 2019, section 2.3, for the scaling. */
 void student_randomise(struct student *, uint64_t seed);
-/* Moments and step back to zero, for another run over other weights. */
-void student_restart(struct student *);
 /* The masters, downloaded into a host array of layout.n_elems. */
 void student_weights(const struct student *, float *flat);
 
+enum { TRAIN_TARGET_IS_SEPARATOR = 1 }; /* a flag of a row */
 struct train_batch { /* host arrays, (B*T), read during student_upload only */
 	const int32_t *tokens, *targets, *pos, *start; /* a target < 0: the row does not count */
-	const uint8_t *flags; /* data/batches.h TARGET_IS_SEPARATOR = 1, or NULL */
+	const uint8_t *flags; /* as data/batches.h gives them, or NULL */
 };
 struct step_loss {
 	float kd_weight; /* w in [0,1]: loss = (1-w) CE + w tau^2 KL; a row left out of the KL counts with CE weight 1 */

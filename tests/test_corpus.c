@@ -207,7 +207,7 @@ static void documents_are_numbered_over_files(void **state)
 {
 	(void)state;
 	struct test_path dir = test_dir_make();
-	struct test_path one = test_join(&dir, "one.txt"), two = test_join(&dir, "two.jsonl");
+	struct test_path one = test_join(&dir, "one.txt"), two = test_join(&dir, "two.jsonl"), eval = test_join(&dir, "eval.txt");
 	char data[4000], line[1200] = "";
 	for (int i = 0; i < 500; i++)
 		strcat(line, "x ");
@@ -215,8 +215,9 @@ static void documents_are_numbered_over_files(void **state)
 	snprintf(text, sizeof text, "%s\n<|endoftext|>\n%s yy\n", line, line);
 	test_write(one.text, text);
 	test_write(two.text, "{\"text\": \"zzz\"}\n{\"text\": \"é\"}\n");
+	test_write(eval.text, "zzz\n");
 	snprintf(data, sizeof data, "{sequence_length: 32, heldout_tokens: 256, separator: none, tokenizer: {train_vocabulary: 257}, "
-		 "domains: {d: {train: [%s, %s], eval: %s}}}", one.text, two.text, two.text);
+		 "domains: {d: {train: [%s, %s], eval: %s}}}", one.text, two.text, eval.text);
 	struct bench b;
 	open_in(&b, &dir, data);
 	const struct corpus_domain *d = &b.corpus.domains[0];
@@ -253,6 +254,34 @@ static void what_cannot_be_used_is_refused(void **state)
 	test_dir_remove(&dir);
 }
 
+/* The same text under another name, in another domain. */
+static void nobody_is_judged_by_what_it_learns(void **state)
+{
+	(void)state;
+	struct test_path dir = test_dir_make();
+	struct test_path a = test_join(&dir, "a.txt"), b = test_join(&dir, "b.txt"), c = test_join(&dir, "c.txt"), again = test_join(&dir, "again.txt");
+	char text[3][2400], data[8000];
+	for (int k = 0; k < 3; k++) {
+		text[k][0] = '\0';
+		for (int i = 0; i < 60; i++)
+			sprintf(text[k] + strlen(text[k]), "%c %d and so on\n<|endoftext|>\n", 'a' + k, i);
+	}
+	test_write(a.text, text[0]);
+	test_write(b.text, text[1]);
+	test_write(c.text, text[2]);
+	test_write(again.text, text[1]);
+	static const char form[] = "{heldout_tokens: 256, tokenizer: {train_vocabulary: 257}, domains: {one: {train: %s, eval: %s}, two: {train: [%s, %s], eval: %s}}}";
+	snprintf(data, sizeof data, form, a.text, again.text, c.text, b.text, a.text);
+	refuses(data, "domain 'one': ");
+	refuses(data, "again.txt is to be evaluated on, but it is the text of ");
+	refuses(data, "b.txt, which domain 'two' trains on");
+	snprintf(data, sizeof data, form, a.text, again.text, c.text, c.text, again.text);
+	struct bench fine;
+	open_in(&fine, &dir, data);
+	bench_close(&fine);
+	test_dir_remove(&dir);
+}
+
 static void a_missing_file_is_named(void **state)
 {
 	(void)state;
@@ -273,6 +302,7 @@ int main(void)
 		cmocka_unit_test(heldout_documents_are_not_trained_on),
 		cmocka_unit_test(documents_are_numbered_over_files),
 		cmocka_unit_test(what_cannot_be_used_is_refused),
+		cmocka_unit_test(nobody_is_judged_by_what_it_learns),
 		cmocka_unit_test(a_missing_file_is_named),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

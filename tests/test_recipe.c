@@ -192,6 +192,11 @@ static void refusals_point_at_the_key(void **state)
 		 "students:\n  sheared:\n    init: {masks: {", "11:11", "no target: neither here nor at the top of the recipe"},
 		{"  halved:", "  teacher:", "14:3", "the name 'teacher' is taken"},
 		{"  halved:", "  ../x:", "14:3", "a name has at most 48 letters"},
+		{"  halved:", "  x.old-1:", "14:3", "has no '.old-' in it"},
+		{"seeds: [17]", "seeds: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]", "3:8", "seeds: at most 16, found 17"},
+		{"batch_tokens: 8Ki", "batch_tokens: 512M", "13:47", "are 2000000 sequences per step, expected at most 1000000"},
+		{"tokens: 5M, batch_tokens: 8Ki", "tokens: 100G, batch_tokens: 256", "13:29", "are 390625000 steps of batch_tokens 256, expected at most 100000000"},
+		{"tokens: 1.5M, batch_tokens: 4Ki", "tokens: 100G, batch_tokens: 256", "12:44", "are 390625000 steps of batch_tokens 256"},
 		{"    train: *budget\n", "", "15:5", "the key 'train' is missing"},
 		{"reference: scratch", "reference: scrtach", "20:21", "report.reference: no student is called 'scrtach'"},
 		{"reference: scratch", "sequence_length: 1", "20:27", "a window of one token scores nothing"},
@@ -202,6 +207,57 @@ static void refusals_point_at_the_key(void **state)
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
 		all &= refused(&refusals[i]);
 	assert_true(all);
+}
+
+/* base with students more of them, called s0, s1 … */
+static char *crowded(int students, int seeds)
+{
+	size_t n;
+	char *text = NULL, *list = NULL, *with;
+	FILE *f = open_memstream(&list, &n);
+	fprintf(f, "seeds: [0");
+	for (int i = 1; i < seeds; i++)
+		fprintf(f, ", %d", i);
+	fprintf(f, "]");
+	fclose(f);
+	with = edited("seeds: [17]", list);
+	char *at = strstr(with, "report:");
+	f = open_memstream(&text, &n);
+	fprintf(f, "%.*s", (int)(at - with), with);
+	for (int i = 0; i < students; i++)
+		fprintf(f, "  s%d: {init: {layers: [0]}, train: *budget}\n", i);
+	fprintf(f, "%s", at);
+	fclose(f);
+	free(list);
+	free(with);
+	return text;
+}
+
+/* A comparison that cannot be made is refused before anybody is trained for it. */
+static void what_cannot_be_compared_is_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		int students, seeds;
+		const char *words;
+	} cases[] = {
+		{60, 4, NULL},
+		{61, 1, "r.yaml:11:3: students: at most 63, found 64"},
+		{13, 16, "r.yaml:3:8: seeds: 16 of 16 students are 256 results, expected at most 255"},
+		{14, 15, NULL},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct recipe r;
+		struct err e = {0};
+		char *text = crowded(cases[i].students, cases[i].seeds);
+		if (cases[i].words)
+			assert_fails(open_text(&r, text, NULL, 0, &e), &e, cases[i].words);
+		else
+			assert_ok(open_text(&r, text, NULL, 0, &e), &e);
+		if (!cases[i].words)
+			recipe_close(&r);
+		free(text);
+	}
 }
 
 static void good_variants_pass(void **state)
@@ -285,6 +341,7 @@ int main(void)
 		cmocka_unit_test(sets_override),
 		cmocka_unit_test(the_resolved_recipe_is_a_fixed_point),
 		cmocka_unit_test(refusals_point_at_the_key),
+		cmocka_unit_test(what_cannot_be_compared_is_refused),
 		cmocka_unit_test(good_variants_pass),
 		cmocka_unit_test(a_missing_or_broken_file_is_one_line),
 		cmocka_unit_test(the_reference_covers_every_key),

@@ -4,6 +4,8 @@
 
 #include "base/rng.h"
 
+#include <math.h>
+
 static const char recipe[] =
 	"recipe: 1\n"
 	"name: tiny\n"
@@ -127,6 +129,28 @@ static void a_finished_run_is_not_run_again(void **state)
 	json_decref(second);
 }
 
+/* Rows whose target is a separator count with CE alone: (ce·n − w·ce_text·m + w·kl·m)/n of n rows, m of them text, so that
+ * m, solved for, is a whole number. */
+static void the_loss_is_what_is_minimised(void **state)
+{
+	(void)state;
+	enum { STEP, TOKENS, LR, LOSS, CE, CE_TEXT, KL, COLUMNS };
+	char *text = program_text("whole/students/halved/seed-7/train/metrics.csv"), *line = strchr(text, '\n');
+	int separators = 0, rows = 0;
+	assert_true(!strncmp(text, "step,tokens,lr,loss,ce,ce_text,kl,", 34));
+	for (; line && line[1]; line = strchr(line + 1, '\n'), rows++) {
+		double v[COLUMNS];
+		char *at = line;
+		for (int i = 0; i < COLUMNS; i++)
+			v[i] = strtod(at + 1, &at);
+		double m = 512 * (v[CE] - v[LOSS]) / (0.9 * (v[CE_TEXT] - v[KL]));
+		assert_true(fabs(m - round(m)) < 1e-4 && m < 512.5 && m > 256);
+		separators += 512 - (int)round(m);
+	}
+	assert_true(rows == 80 && separators > 0);
+	free(text);
+}
+
 /* ---- disturbed runs ---- */
 
 /* Starts the run and kills it once it has written `more` bytes of metrics and some moments have passed. */
@@ -185,7 +209,7 @@ static void interrupted_it_says_so_and_goes_on(void **state)
 	for (int i = 0; i < 8; i++) {
 		int status = run_and_kill("run tiny.yaml --out stopped", "stopped", progress_of("whole") / 11, draw(200 + i, 30), i % 2 ? SIGTERM : SIGINT);
 		char *words = program_text("stderr.txt");
-		if (status != 1 || !strstr(words, "espalier: interrupted after step ") || !strstr(words, "goes on"))
+		if (status != 1 || !strstr(words, "espalier: interrupted") || !strstr(words, "the same command goes on"))
 			fail_msg("exit status %d after a signal\n%s", status, words);
 		free(words);
 	}
@@ -261,6 +285,19 @@ static void another_teacher_is_another_run_of_everybody_who_learns_from_it(void 
 	assert_false(fsio_exists("taught/students/scratch/seed-7/train.old-1")); /* learns from text alone */
 }
 
+/* Weights from nothing have no hash: what they are comes from the architecture. */
+static void another_architecture_is_another_teacher(void **state)
+{
+	(void)state;
+	copy_run("built");
+	program_must("run tiny.yaml --out built --set teacher.init.random.rope_theta=500");
+	assert_true(fsio_exists("built/teacher/train.old-1/DONE"));
+	assert_false(fsio_exists("built/teacher/train.old-2"));
+	json_t *config = read_json("built/teacher/train/model/config.json");
+	assert_true(json_number_value(json_object_get(config, "rope_theta")) == 500);
+	json_decref(config);
+}
+
 static void another_seed_is_added(void **state)
 {
 	(void)state;
@@ -271,6 +308,8 @@ static void another_seed_is_added(void **state)
 	assert_string_equal(before, after);
 	assert_true(fsio_exists("seeds/students/sheared/seed-8/result/DONE"));
 	assert_true(fsio_exists("seeds/students/scratch/seed-8/result/DONE"));
+	program_must("run tiny.yaml --out seeds --set seeds=[7,8]");
+	assert_int_not_equal(system("ls seeds/init | grep -q old-"), 0); /* both seeds keep the same layers */
 	free(before);
 	free(after);
 }
@@ -291,6 +330,62 @@ static void a_list_of_rates_is_searched(void **state)
 		    json_number_value(json_object_get(json_object_get(r, "train"), "lr")));
 	json_decref(r);
 	assert_true(fsio_exists("searched/students/scratch/seed-7/result/metrics.jsonl"));
+}
+
+/* A rate that diverges loses; when all do, that is said. */
+static void a_rate_that_diverges_loses(void **state)
+{
+	(void)state;
+	static const char wild[] = "--set students.scratch.train.weight_decay=10 --set students.scratch.train.lr_search_tokens=40Ki";
+	char line[400];
+	copy_run("diverged");
+	snprintf(line, sizeof line, "run tiny.yaml --out diverged %s --set students.scratch.train.lr=[1e-4,1e-3,10]", wild);
+	program_must(line);
+	json_t *r = read_json("diverged/students/scratch/seed-7/result/result.json"), *phase = read_json("diverged/students/scratch/seed-7/search/lr-10/phase.json");
+	const json_t *tried = json_object_get(json_object_get(r, "train"), "lr_candidates");
+	assert_int_equal(json_array_size(tried), 3);
+	assert_true(json_is_null(json_object_get(json_array_get(tried, 2), "nll")));
+	assert_true(json_is_null(json_object_get(phase, "heldout_nll")));
+	assert_true(json_number_value(json_object_get(json_object_get(r, "train"), "lr")) == 1e-3);
+	assert_int_equal(json_array_size(json_object_get(r, "warnings")), 0);
+	json_decref(r);
+	json_decref(phase);
+	char *before = fingerprint("diverged/students"), *after;
+	program_must(line);
+	after = fingerprint("diverged/students");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	snprintf(line, sizeof line, "run tiny.yaml --out diverged %s --set students.scratch.train.lr=[9,10]", wild);
+	program_refuses(line, 1, "student 'scratch': the loss is not finite with any of the 2 learning rates, 9 to 10");
+}
+
+/* Rates so small that the largest is always the best. */
+static void the_best_rate_at_an_edge_is_told(void **state)
+{
+	(void)state;
+	copy_run("edge");
+	struct outcome o = program_run("run tiny.yaml --out edge --set students.scratch.train.lr=[1e-7,2e-7]");
+	program_expect(&o, 0, "rates too small");
+	assert_non_null(strstr(o.err, "scratch: learning rate 8e-07 is the largest of all 4 tried"));
+	outcome_release(&o);
+	json_t *r = read_json("edge/students/scratch/seed-7/result/result.json");
+	const char *warning = json_string_value(json_array_get(json_object_get(r, "warnings"), 0));
+	assert_non_null(warning);
+	assert_non_null(strstr(warning, "learning rate 8e-07 is the largest"));
+	json_decref(r);
+}
+
+static void another_micro_batch_is_told(void **state)
+{
+	(void)state;
+	copy_run("micro");
+	assert_int_equal(remove("micro/students/scratch/seed-7/train/DONE"), 0);
+	program_refuses("run tiny.yaml --out micro --set micro_batch=8", 2, "session.json says micro_batch 4 from the first start, the recipe 8");
+	program_must("run tiny.yaml --out micro --set micro_batch=8 --allow-drift");
+	json_t *session = read_json("micro/students/scratch/seed-7/train/session.json");
+	assert_int_equal(json_integer_value(json_object_get(session, "micro_batch")), 8);
+	json_decref(session);
 }
 
 /* A teacher of this run is given to another one: as it is, and to be corrected first. */
@@ -357,6 +452,7 @@ static void another_machine_is_told(void **state)
 	json_decref(m);
 	program_refuses("run tiny.yaml --out moved", 2, "--allow-drift");
 	program_must("run tiny.yaml --out moved --allow-drift");
+	program_must("run tiny.yaml --out moved"); /* it is this machine's run now */
 }
 
 static void bad_commands_and_recipes_exit_with_2(void **state)
@@ -379,6 +475,7 @@ static void bad_commands_and_recipes_exit_with_2(void **state)
 		{"run tiny.yaml --set target.hidden=64", "hidden 64"},
 		{"run tiny.yaml --set students.halved.init.layers=[2]", "2"},
 		{"run tiny.yaml --set teacher.init.random.max_positions=32", "sequence_length 64 is more than the teacher's 32 positions"},
+		{"run tiny.yaml --set report.sequence_length=65", "report.sequence_length 65 is more than the teacher's 64 positions"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char line[300];
@@ -393,6 +490,29 @@ static void bad_commands_and_recipes_exit_with_2(void **state)
 	outcome_release(&o);
 }
 
+static double planned_flops(const char *sets)
+{
+	char line[400];
+	snprintf(line, sizeof line, "plan tiny.yaml --set name=never %s", sets);
+	struct outcome o = program_run(line);
+	program_expect(&o, 0, line);
+	double flops = strtod(strstr(o.out, "total: ") + 7, NULL);
+	outcome_release(&o);
+	return flops;
+}
+
+/* The teacher once, students once per seed, masks that students share once. */
+static void the_plan_counts_what_is_done(void)
+{
+	double one = planned_flops(""), two = planned_flops("--set seeds=[7,8]"), three = planned_flops("--set seeds=[7,8,9]");
+	assert_true(fabs(three - two - (two - one)) < 0.02 * one && two < 1.95 * one);
+	static const char copy[] = "--set students.again.init.masks.tokens=20Ki --set students.again.init.masks.batch_tokens=512 "
+				   "--set students.again.train.tokens=40Ki --set students.again.train.batch_tokens=512";
+	static const char own[] = "--set students.again.init.masks.tokens=20Ki --set students.again.init.masks.batch_tokens=256 "
+				  "--set students.again.train.tokens=40Ki --set students.again.train.batch_tokens=512";
+	assert_true(planned_flops(copy) < 0.95 * planned_flops(own));
+}
+
 static void plan_touches_nothing(void **state)
 {
 	(void)state;
@@ -403,8 +523,10 @@ static void plan_touches_nothing(void **state)
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		assert_non_null(strstr(o.out, words[i]));
 	assert_string_equal(o.err, "");
+	assert_non_null(strstr(o.out, "about 1 minute here"));
 	outcome_release(&o);
 	assert_false(fsio_exists("runs"));
+	the_plan_counts_what_is_done();
 	after = fingerprint(".");
 	assert_string_equal(before, after);
 	free(before);
@@ -428,6 +550,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_run_leaves_results_and_a_report),
+		cmocka_unit_test(the_loss_is_what_is_minimised),
 		cmocka_unit_test(a_finished_run_is_not_run_again),
 		cmocka_unit_test(killed_anywhere_it_ends_with_the_same_bits),
 		cmocka_unit_test(killed_at_the_end_it_ends_with_the_same_bits),
@@ -436,8 +559,12 @@ int main(void)
 		cmocka_unit_test(a_loss_that_is_not_finite_stops_the_run),
 		cmocka_unit_test(a_changed_student_is_run_again_and_only_that),
 		cmocka_unit_test(another_teacher_is_another_run_of_everybody_who_learns_from_it),
+		cmocka_unit_test(another_architecture_is_another_teacher),
 		cmocka_unit_test(another_seed_is_added),
 		cmocka_unit_test(a_list_of_rates_is_searched),
+		cmocka_unit_test(a_rate_that_diverges_loses),
+		cmocka_unit_test(the_best_rate_at_an_edge_is_told),
+		cmocka_unit_test(another_micro_batch_is_told),
 		cmocka_unit_test(a_checkpoint_is_a_teacher),
 		cmocka_unit_test(another_name_is_refused_and_nothing_harmed),
 		cmocka_unit_test(a_directory_in_use_is_refused),
