@@ -173,18 +173,18 @@ static int check_positions(const struct recipe_spec *r, const char *who, const s
 {
 	const struct yaml_node *data = yaml_get(r->data->at, "sequence_length"), *report = yaml_get(r->report->at, "sequence_length");
 	if (r->data->sequence_length > a->max_positions)
-		return yaml_caret(e, data ? data : r->data->at, "sequence_length %lld is more than the %s's %d positions",
-				  (long long)r->data->sequence_length, who, a->max_positions);
+		return yaml_caret(e, data ? data : r->data->at, "sequence_length %lld is more than the %d positions of %s",
+				  (long long)r->data->sequence_length, a->max_positions, who);
 	if (r->report->sequence_length > a->max_positions)
-		return yaml_caret(e, report ? report : r->report->at, "report.sequence_length %lld is more than the %s's %d positions",
-				  (long long)r->report->sequence_length, who, a->max_positions);
+		return yaml_caret(e, report ? report : r->report->at, "report.sequence_length %lld is more than the %d positions of %s",
+				  (long long)r->report->sequence_length, a->max_positions, who);
 	return 0;
 }
 
 static int check_students(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
-	if (check_positions(r, "teacher", &run->teacher.layout.arch, e) < 0)
+	if (check_positions(r, "the teacher", &run->teacher.layout.arch, e) < 0)
 		return -1;
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];

@@ -455,6 +455,21 @@ static void another_machine_is_told(void **state)
 	program_must("run tiny.yaml --out moved"); /* it is this machine's run now */
 }
 
+/* Positions that a student's own model does not have. */
+static void a_student_of_too_few_positions_is_refused(void **state)
+{
+	(void)state;
+	struct err e;
+	assert_int_equal(system("cp -r whole/students/halved/seed-7/train/model short"), 0);
+	json_t *config = read_json("short/config.json");
+	json_object_set_new(config, "max_position_embeddings", json_integer(32));
+	assert_ok(json_write_file("short/config.json", config, &e), &e);
+	json_decref(config);
+	program_refuses("run tiny.yaml --out bad --set teacher=whole/teacher/train/model --set data.tokenizer=null --set students.halved.init.layers=null --set students.halved.init.model=short",
+			2, "sequence_length 64 is more than the 32 positions of halved");
+	assert_false(fsio_exists("bad/manifest.json"));
+}
+
 static void bad_commands_and_recipes_exit_with_2(void **state)
 {
 	(void)state;
@@ -474,8 +489,8 @@ static void bad_commands_and_recipes_exit_with_2(void **state)
 		{"plan tiny.yaml --set target.heads=3", "heads 3"},
 		{"run tiny.yaml --set target.hidden=64", "hidden 64"},
 		{"run tiny.yaml --set students.halved.init.layers=[2]", "2"},
-		{"run tiny.yaml --set teacher.init.random.max_positions=32", "sequence_length 64 is more than the teacher's 32 positions"},
-		{"run tiny.yaml --set report.sequence_length=65", "report.sequence_length 65 is more than the teacher's 64 positions"},
+		{"run tiny.yaml --set teacher.init.random.max_positions=32", "sequence_length 64 is more than the 32 positions of the teacher"},
+		{"run tiny.yaml --set report.sequence_length=65", "report.sequence_length 65 is more than the 64 positions of the teacher"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char line[300];
@@ -569,6 +584,7 @@ int main(void)
 		cmocka_unit_test(another_name_is_refused_and_nothing_harmed),
 		cmocka_unit_test(a_directory_in_use_is_refused),
 		cmocka_unit_test(another_machine_is_told),
+		cmocka_unit_test(a_student_of_too_few_positions_is_refused),
 		cmocka_unit_test(bad_commands_and_recipes_exit_with_2),
 		cmocka_unit_test(plan_touches_nothing),
 		cmocka_unit_test(help_and_version_exit_with_0),
