@@ -32,19 +32,25 @@ static int fresh_arch(const struct run *run, const struct random_spec *r, struct
 	return rc;
 }
 
+enum { MAX_LAYERS = 1000 };
+
+static int kept_layers(struct kept *kept, const struct run *run, const struct init_spec *spec, struct err *e)
+{
+	int layers[MAX_LAYERS];
+	if (spec->layers.n > MAX_LAYERS)
+		return err_user(e, "layers: more than %d", MAX_LAYERS);
+	for (int i = 0; i < spec->layers.n; i++)
+		layers[i] = (int)spec->layers.v[i];
+	return kept_from_layers(kept, &run->teacher.layout.arch, layers, spec->layers.n, e);
+}
+
 static int layers_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
 {
-	const struct arch *t = &run->teacher.layout.arch;
-	int kept[1000];
 	struct kept k;
-	for (int i = 0; i < spec->layers.n && i < 1000; i++)
-		kept[i] = (int)spec->layers.v[i];
-	if (spec->layers.n > 1000)
-		return err_user(e, "layers: more than 1000");
-	if (kept_from_layers(&k, t, kept, spec->layers.n, e) < 0)
+	if (kept_layers(&k, run, spec, e) < 0)
 		return -1;
 	kept_release(&k);
-	*out = *t;
+	*out = run->teacher.layout.arch;
 	out->shape.L = spec->layers.n;
 	return 0;
 }
@@ -100,13 +106,11 @@ static int cut_layers(struct init *in, const struct run *run, const struct init_
 {
 	const struct param_layout *layout = &run->teacher.layout;
 	float *source = malloc(layout->n_elems * sizeof *source);
-	int layers[1000], rc = -1;
+	int rc = -1;
 	struct kept kept = {0};
 	if (!source)
 		return err_run(e, "out of memory: %zu bytes for the teacher's weights", layout->n_elems * sizeof *source);
-	for (int i = 0; i < spec->layers.n; i++)
-		layers[i] = (int)spec->layers.v[i];
-	TRY(kept_from_layers(&kept, &layout->arch, layers, spec->layers.n, e));
+	TRY(kept_layers(&kept, run, spec, e));
 	hf_read_f32(&run->teacher, source);
 	TRY(save_cut(run, &in->start, &kept, NULL, model, source, e));
 	TRY(stage_finish(in->dir, e));

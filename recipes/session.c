@@ -48,15 +48,39 @@ static struct ops_limits needed(const struct ops *ops, struct ops_limits l)
 	return l;
 }
 
-static struct ops_limits training_limits(const struct session_options *o)
+/* What each backend must reserve; both are the larger of the two where one backend serves both. */
+struct reservation {
+	struct ops_limits train, eval;
+};
+
+static struct reservation reservation_of(const struct session_options *o)
 {
+	const struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
 	int N = o->student.B * o->student.T;
-	struct ops_limits l = transformer_limits(o->arch, N, fused_head_chunk_rows(o->arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
+	struct ops_limits train = transformer_limits(o->arch, N, fused_head_chunk_rows(o->arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
 	if (o->teacher) {
 		const struct arch *t = &o->teacher->layout.arch;
-		l = max_limits(l, transformer_limits(t, N, fused_head_chunk_rows(t->shape.V, FUSED_HEAD_CHUNK_BYTES)));
+		train = max_limits(train, transformer_limits(t, N, fused_head_chunk_rows(t->shape.V, FUSED_HEAD_CHUNK_BYTES)));
 	}
-	return needed(o->ops, l);
+	struct reservation r = {needed(o->ops, train), needed(o->eval_ops, evaluator_limits(o->arch, &eo))};
+	if (o->eval_ops == o->ops)
+		r.train = r.eval = max_limits(r.train, r.eval);
+	return r;
+}
+
+static size_t reservation_bytes(const struct session_options *o)
+{
+	struct reservation r = reservation_of(o);
+	size_t n = ops_cpu_reserve_bytes(o->ops, &r.train);
+	return o->eval_ops == o->ops ? n : n + ops_cpu_reserve_bytes(o->eval_ops, &r.eval);
+}
+
+static int reserve(const struct session_options *o, struct err *e)
+{
+	struct reservation r = reservation_of(o);
+	if (o->eval_ops != o->ops && ops_cpu_reserve(o->eval_ops, &r.eval, e) < 0)
+		return -1;
+	return ops_cpu_reserve(o->ops, &r.train, e);
 }
 
 /* The one walk over all owners: dry when the arenas are, real when they have memory behind them. */
@@ -101,32 +125,12 @@ int session_price(const struct session_options *options, size_t bytes[MEMORY_OWN
 {
 	struct session s = {.options = *options};
 	struct arena a[MEMORY_OWNERS] = {0};
-	struct evaluator_options eo = {.sequence_length = options->eval_sequence_length};
-	struct ops_limits eval_limits = needed(options->eval_ops, evaluator_limits(options->arch, &eo));
 	int rc = lay_out(&s, a, e);
 	release_parts(&s);
 	for (int i = 0; i < MEMORY_OWNERS; i++)
 		bytes[i] = a[i].used;
-	if (options->eval_ops == options->ops) {
-		struct ops_limits both = max_limits(training_limits(options), eval_limits);
-		bytes[MEMORY_BACKEND] = ops_cpu_reserve_bytes(options->ops, &both);
-	} else {
-		struct ops_limits train = training_limits(options);
-		bytes[MEMORY_BACKEND] = ops_cpu_reserve_bytes(options->ops, &train) +
-					ops_cpu_reserve_bytes(options->eval_ops, &eval_limits);
-	}
+	bytes[MEMORY_BACKEND] = reservation_bytes(options);
 	return rc;
-}
-
-static int reserve(const struct session_options *o, struct err *e)
-{
-	struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
-	struct ops_limits eval_limits = needed(o->eval_ops, evaluator_limits(o->arch, &eo)), train = training_limits(o);
-	if (o->eval_ops == o->ops)
-		train = max_limits(train, eval_limits);
-	else if (ops_cpu_reserve(o->eval_ops, &eval_limits, e) < 0)
-		return -1;
-	return ops_cpu_reserve(o->ops, &train, e);
 }
 
 int session_open(struct session *s, const struct session_options *options, struct err *e)

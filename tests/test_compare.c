@@ -1,36 +1,11 @@
 /* results/compare.c, result_file.c, csv.c: files survive a round trip and are refused when they lie; students are paired,
  * sized and ranked as compare.h says. */
-#include "tests/testing.h"
+#include "tests/results_world.h"
 
 #include "base/json.h"
 #include "base/rng.h"
 #include "results/compare.h"
 #include "results/csv.h"
-
-enum { MAX_RESULTS = 8 };
-struct world {
-	struct test_path dir;
-	struct result *results[MAX_RESULTS];
-	int n;
-};
-
-static int world_open(void **state)
-{
-	struct world *w = calloc(1, sizeof *w);
-	w->dir = test_dir_make();
-	*state = w;
-	return 0;
-}
-
-static int world_close(void **state)
-{
-	struct world *w = *state;
-	for (int i = 0; i < w->n; i++)
-		result_free(w->results[i]);
-	test_dir_remove(&w->dir);
-	free(w);
-	return 0;
-}
 
 /* Document i is as hard for everybody; a student is `worse` nat per token worse, give or take noise. */
 static void score(struct result_eval *v, const char *domain, size_t n, double worse, uint64_t noise, uint64_t data)

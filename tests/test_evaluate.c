@@ -1,22 +1,11 @@
 /* results/evaluate.c, windows.c, documents.c, loaded_model.c: windows score each token once, packing changes nothing,
  * two real checkpoints agree with a float64 reference (tests/golden/evaluate.py). */
-#include "tests/testing.h"
+#include "tests/eval_ops.h"
 
 #include "base/json.h"
 #include "base/rng.h"
 #include "results/loaded_model.h"
 #include "results/windows.h"
-
-static struct ops *open_ops(void)
-{
-	struct ops *ops;
-	struct err e;
-	struct ops_options o = {.n_threads = 2};
-	struct ops_limits limits = {.max_operand_elems = 1 << 21, .max_columns = 1 << 12}; /* of the largest model here */
-	assert_ok(ops_cpu_open(&ops, &o, &e), &e);
-	assert_ok(ops_cpu_reserve(ops, &limits, &e), &e);
-	return ops;
-}
 
 /* ---- windows ---- */
 

@@ -1,19 +1,8 @@
 /* results/generate.c: greedy text is the argmax of what evaluation scores, sampling follows the probabilities, pieces of text are
  * whole characters. */
-#include "tests/testing.h"
+#include "tests/eval_ops.h"
 
 #include "results/generate.h"
-
-static struct ops *open_ops(void)
-{
-	struct ops *ops;
-	struct err e;
-	struct ops_options o = {.n_threads = 2};
-	struct ops_limits limits = {.max_operand_elems = 1 << 21, .max_columns = 1 << 12}; /* of the largest model here */
-	assert_ok(ops_cpu_open(&ops, &o, &e), &e);
-	assert_ok(ops_cpu_reserve(ops, &limits, &e), &e);
-	return ops;
-}
 
 /* ---- picking ---- */
 

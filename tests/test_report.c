@@ -1,36 +1,11 @@
 /* results/report*.c, figures.c, plot.c, curves.c, table.c: the files are there, complete, and no name of a student can leave
  * the place where it is printed. How they look is for eyes. */
-#include "tests/testing.h"
+#include "tests/results_world.h"
 
 #include "base/json.h"
 #include "base/rng.h"
 #include "results/plot.h"
 #include "results/report.h"
-
-enum { MAX_RESULTS = 8 };
-struct world {
-	struct test_path dir;
-	struct result *results[MAX_RESULTS];
-	int n;
-};
-
-static int world_open(void **state)
-{
-	struct world *w = calloc(1, sizeof *w);
-	w->dir = test_dir_make();
-	*state = w;
-	return 0;
-}
-
-static int world_close(void **state)
-{
-	struct world *w = *state;
-	for (int i = 0; i < w->n; i++)
-		result_free(w->results[i]);
-	test_dir_remove(&w->dir);
-	free(w);
-	return 0;
-}
 
 static double noise(uint64_t a, uint64_t b)
 {
