@@ -179,8 +179,8 @@ static void fill_stamp(struct result *r, const struct run *run, uint64_t seed, u
 }
 
 /* Evaluates model_dir on every domain, beside the teacher when there is one, and writes dir/result.json. */
-static int write_result(const struct run *run, struct result *r, const char *dir, const char *model_dir, uint64_t seed,
-			const char *teacher_dir, struct err *e)
+static int write_result(const struct run *run, struct result *r, const char *dir, const char *model_dir, uint64_t model_hash,
+			uint64_t seed, const char *teacher_dir, struct err *e)
 {
 	struct loaded_model model = {0}, teacher = {0};
 	int rc = -1;
@@ -189,7 +189,7 @@ static int write_result(const struct run *run, struct result *r, const char *dir
 	if (teacher_dir)
 		TRY(loaded_model_open(&teacher, run->eval_ops, teacher_dir, e));
 	fill_shape(r, run, &model.hf);
-	fill_stamp(r, run, seed, hf_hash(&model.hf));
+	fill_stamp(r, run, seed, model_hash);
 	r->seed = seed;
 	for (int i = 0; i < run->corpus.n_domains; i++) {
 		TRY(evaluate_domain(run, &model, &run->corpus.domains[i], teacher_dir ? &teacher : NULL, &r->evals[i], e));
@@ -252,6 +252,7 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir);
 	struct result *r = result_new();
 	struct hf_model hf = {0};
+	uint64_t hash;
 	bool done;
 	int rc = -1;
 	if (!r) {
@@ -259,7 +260,8 @@ static int finish_student(const struct run *run, const struct init *in, const st
 		goto out;
 	}
 	TRY(hf_open(&hf, model, e));
-	TRY(stage_begin(at, result_inputs(run, hf_hash(&hf), teacher ? 0 : run->teacher_hash), &done, e));
+	hash = hf_hash(&hf);
+	TRY(stage_begin(at, result_inputs(run, hash, teacher ? 0 : run->teacher_hash), &done, e));
 	if (done) {
 		rc = 0;
 		goto out;
@@ -276,7 +278,7 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
 	if (in->dir && !strcmp(kind, "masks"))
 		TRY(carry_metrics(run, in->dir, at, "masks", r->masks_metrics, e));
-	TRY(write_result(run, r, at, model, p->seed, teacher ? NULL : run->teacher_dir, e));
+	TRY(write_result(run, r, at, model, hash, p->seed, teacher ? NULL : run->teacher_dir, e));
 	TRY(stage_finish(at, e));
 	rc = 0;
 out:
@@ -357,7 +359,7 @@ int stage_given_teacher(const struct run *run, struct err *e)
 		snprintf(r->role, sizeof r->role, "teacher");
 		snprintf(r->init, sizeof r->init, "model");
 		snprintf(r->model, sizeof r->model, "%s", run->teacher_dir);
-		TRY(write_result(run, r, at, run->teacher_dir, 0, NULL, e));
+		TRY(write_result(run, r, at, run->teacher_dir, run->teacher_hash, 0, NULL, e));
 		TRY(stage_finish(at, e));
 	}
 	rc = 0;
