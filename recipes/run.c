@@ -77,6 +77,7 @@ out:
 static int drift(const struct run *run, json_t *m, const char *path, struct err *e)
 {
 	json_object_set_new(m, "device", json_string(run->ops->device));
+	json_object_set_new(m, "threads", json_integer(run->ops->n_threads));
 	json_object_set_new(m, "compute", json_string(run->ops->matmul_bf16 ? "bf16" : "fp32"));
 	return json_write_file(path, m, e);
 }
