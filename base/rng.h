@@ -14,7 +14,9 @@ enum rng_stream {
 	RNG_BOOTSTRAP,  /* resampling of documents */
 	RNG_GRAMMAR,    /* the generated corpus */
 	RNG_SAMPLE,     /* text generation */
-	RNG_TEST,
+	RNG_TEST,       /* whatever a test needs */
+	RNG_TEACHER_SAMPLE, /* importance-sampled soft targets; step = row's key, index = draw */
+	RNG_PROJECTION, /* learned projections of hidden states; step = projection, index = element */
 };
 
 /* The function itself: 128 bits of counter and 64 of key to 128 bits. */

@@ -159,24 +159,125 @@ struct swiglu_backward {
 	float *dz; /* (F) += sum_n da silu(g) u */
 };
 
-/* Cross-entropy and forward KL on a chunk of rows, with the gradient of
- *   sum_r ce_weight_r * CE_r + kd_weight_r * tau^2 * KL_r,   CE = -log softmax(s)[target],  KL = sum_v p (log p - log q),
- *   p = softmax(t/tau), q = softmax(s/tau)
- * over the first V columns (rows have ld columns, those past V are not read and get gradient 0).
- * A row with both weights 0 gives loss 0 and gradient 0 whatever its logits. Source: Hinton et al. 2015, section 2. */
+/* Divergences D of the student's q = softmax(s/tau) from the teacher's p = softmax(t/tau). Every one is >= 0, and 0 exactly
+ * where p = q; a class with p = 0 (or q = 0) adds its limit, never a NaN. a, b: of struct divergence_term.
+ *   FORWARD_KL       sum p (log p - log q)                          Hinton et al. 2015
+ *   REVERSE_KL       sum q (log q - log p)                          Gu et al. 2023 (MiniLLM)
+ *   SYMMETRIC_KL     (1-a) FORWARD + a REVERSE,  a in [0,1]
+ *   JSD              m = a p + (1-a) q:  a KL(p,m) + (1-a) KL(q,m), a in [0,1]; 0 at both ends   Agarwal et al. 2023 (GKD)
+ *   JSD_NORMALIZED   JSD / (a (1-a)), with its limits FORWARD at a = 0 and REVERSE at a = 1
+ *   SKEW_FORWARD_KL  KL(p, a p + (1-a) q), a in [0,1)               Ko et al. 2024 (DistiLLM)
+ *   SKEW_REVERSE_KL  KL(q, (1-a) p + a q), a in [0,1)               likewise
+ *   ADAPTIVE_KL      (g_head FORWARD + g_tail REVERSE) / (g_head + g_tail), g = sum |p - q| over the head (classes by falling
+ *                    p, ties by rising index, while the sum of p before them is < a) and over the rest; the two weights are
+ *                    constants of the gradient; a in (0,1)          Wu et al. 2024, section 4
+ *   ALPHA_BETA       -1/(ab) sum (p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)), a, b >= 0, with its limits at 0:
+ *                    (1,0) is FORWARD, (0,1) REVERSE                Cichocki et al. 2011, eq. 19; Wang et al. 2025 (ABKD)
+ *   TOTAL_VARIATION  1/2 sum |p - q|
+ *   LOGIT_MSE        1/V sum (s/tau - t/tau)^2 over the V columns: no probabilities, takes no tau^2 */
+enum divergence {
+	DIVERGENCE_FORWARD_KL, DIVERGENCE_REVERSE_KL, DIVERGENCE_SYMMETRIC_KL, DIVERGENCE_JSD, DIVERGENCE_JSD_NORMALIZED,
+	DIVERGENCE_SKEW_FORWARD_KL, DIVERGENCE_SKEW_REVERSE_KL, DIVERGENCE_ADAPTIVE_KL, DIVERGENCE_ALPHA_BETA,
+	DIVERGENCE_TOTAL_VARIATION, DIVERGENCE_LOGIT_MSE, DIVERGENCES,
+};
+struct divergence_term {
+	enum divergence kind;
+	float weight; /* >= 0, of scale * D in the loss; scale = tau^2, 1 for LOGIT_MSE */
+	float tau;    /* > 0 */
+	float a, b;
+};
+
+/* A few of the teacher's probabilities for each row. What the rest of its mass becomes:
+ *   RENORMALISE  p over the K ids alone, q over the same ids: other columns get no gradient
+ *   ZERO         p over the K ids sums to 1, q is over all columns; p = 0 elsewhere
+ *   TAIL         K+1 categories: the last holds the mass of all other columns, on both sides (q's is a sum over the complement)
+ *   SAMPLED      p are weights of importance-sampled ids, an unbiased estimate of the whole p: as ZERO but not renormalised,
+ *                sum w (log w - log q) with gradient (sum w) q - w; FORWARD_KL alone
+ * A divergence is taken over the categories; LOGIT_MSE is not defined for sparse targets. */
+enum missing_mass { MISSING_RENORMALISE, MISSING_ZERO, MISSING_TAIL, MISSING_SAMPLED };
+struct sparse_targets { /* (n_rows, K), device */
+	int K;
+	enum missing_mass missing;
+	float tau;           /* at which the probabilities were taken: every term's must be the same */
+	const int32_t *ids;  /* distinct in a row, by falling probability; < 0: this slot and those after it are unused */
+	const float *log_p;  /* log p at tau; SAMPLED: log of the weight */
+	const float *tail;   /* (n_rows) 1 - sum p, taken as a sum over the complement; 0 when SAMPLED */
+};
+
+/* Cross-entropy and divergences on a chunk of rows, with the gradient of
+ *   sum_r ce_weight_r CE_r + kd_weight_r sum_k terms[k].weight scale_k D_rk,    CE = -log softmax(s)[target]
+ * over the first V columns (rows have ld columns, those past V are not read and get the gradient `add` alone). With `columns`,
+ * row r has the columns [first[r], last[r]] instead, for scores of a causal window; then there are no targets and no sparse.
+ * A row whose weights are 0 gives losses 0 and no gradient whatever its logits. */
 struct loss_rows {
 	int n_rows, V, ld;
 	float *s;               /* (n_rows, ld) student logits */
-	const float *t;         /* (n_rows, ld) teacher logits, or NULL: no KL */
-	const int32_t *target;  /* (n_rows) in [0,V); any value where ce_weight is 0 */
-	const float *ce_weight, *kd_weight; /* (n_rows) >= 0; kd_weight NULL when t is */
-	float tau;              /* > 0 */
-	float *ce, *kl;         /* (n_rows) written: CE_r and tau^2*KL_r before weights, 0 where the weight is 0; kl NULL when t is */
+	const float *t;         /* (n_rows, ld) teacher logits, or NULL */
+	const struct sparse_targets *sparse; /* of these rows, or NULL; not both */
+	const int32_t *target;  /* (n_rows) in [0,V); any value where ce_weight is 0; NULL with ce_weight */
+	const float *ce_weight; /* (n_rows) >= 0, or NULL: no CE */
+	const float *kd_weight; /* (n_rows) >= 0; NULL without teacher */
+	int n_terms;            /* 0 without teacher */
+	const struct divergence_term *terms; /* host */
+	const int32_t *first, *last; /* (n_rows) or both NULL */
+	float *ce;              /* (n_rows) written: CE_r before weights, 0 where the weight is 0; NULL with ce_weight */
+	float *divergence;      /* (n_rows, n_terms) written: scale_k D_rk before weights, 0 where kd_weight is 0 */
+	float *teacher_ce;      /* (n_rows) written where not NULL: -log softmax(t)[target] where kd_weight is not 0, else 0; needs t */
 	void *grad;             /* (n_rows, ld) grad_type, written; may be s itself (a BF16 row then sits at the start of its fp32 row); NULL: none */
 	enum dtype grad_type;   /* F32 or BF16 */
 	int ld_grad;            /* in elements of grad_type */
+	const float *add;       /* (n_rows, ld) fp32, added to the gradient, or NULL; may be grad when that is F32 */
 	bool top1;              /* also: */
-	int32_t *argmax_s, *argmax_t; /* (n_rows) written when not NULL: lowest index of the largest logit */
+	int32_t *argmax_s, *argmax_t; /* (n_rows) written when not NULL: lowest index of the largest logit; argmax_t needs t */
+};
+
+/* The K most probable columns of every row of teacher logits, p = softmax(t/tau) over the first V columns.
+ * top_p in (0,1): the fewest whose sum reaches it, at most K; else K. Ties by rising index. tail is summed over the
+ * complement, never 1 - sum. */
+struct top_rows {
+	int n_rows, V, ld, K;   /* K <= V */
+	const float *t;         /* (n_rows, ld) */
+	float tau, top_p;
+	const int32_t *target;  /* (n_rows) in [0,V), or < 0; NULL: no ce */
+	int32_t *ids;           /* (n_rows, K) written, by falling probability, -1 in unused slots */
+	float *log_p;           /* (n_rows, K) written */
+	float *tail;            /* (n_rows) written */
+	float *lse;             /* (n_rows) written: log sum exp(t/tau) */
+	float *ce;              /* (n_rows) written: -log softmax(t)[target] at temperature 1, 0 for target < 0 */
+};
+/* K draws with replacement from the proposal r ~ p^power of every row; equal draws are merged. The weight of an id that was
+ * drawn c times is c p / (K r): its expectation is p, whatever the power. Row n draws f(seed, RNG_TEACHER_SAMPLE, keys[n], i).
+ * Source: Anshumann et al. 2025 (sparse logit sampling). */
+struct sample_rows {
+	int n_rows, V, ld, K;
+	const float *t;
+	float tau, power;       /* power in (0,1]; 1: from p itself, weights c/K */
+	uint64_t seed;
+	const uint64_t *keys;   /* (n_rows) device, < 2^56: what a row's draws depend on beside the seed */
+	const int32_t *target;
+	int32_t *ids;           /* (n_rows, K) written, by falling weight, then rising index; -1 in unused slots */
+	float *log_w;           /* (n_rows, K) written */
+	int32_t *argmax;        /* (n_rows) written */
+	float *lse, *ce;        /* (n_rows) written, as in top_rows */
+};
+
+/* Distance of hidden states, one value per row, and its gradient:
+ *   COSINE  1 - x.y / (|x| |y|)   (a row of zeros has distance 1 and no gradient)      Sanh et al. 2019 (DistilBERT)
+ *   MSE     1/C sum (x - y)^2 */
+enum hidden_distance { HIDDEN_COSINE, HIDDEN_MSE };
+struct hidden_rows {
+	enum hidden_distance kind;
+	int n_rows, C;
+	const void *x;          /* (n_rows, C) x_type: the student's */
+	const void *y;          /* (n_rows, ld_y) act: the teacher's */
+	enum dtype x_type;
+	int ld_y;
+	const int32_t *columns; /* (C) device: y's column for each of x's, or NULL: the first C */
+	const float *weight;    /* (n_rows) >= 0 */
+	float scale;            /* the gradient is that of scale * sum_r weight_r loss_r */
+	float *loss;            /* (n_rows) written, before weight and scale, 0 where the weight is 0 */
+	void *dx;               /* (n_rows, C) x_type: written, or += when accumulate; NULL: none; not x */
+	bool accumulate;
 };
 
 /* AdamW with decoupled decay (torch's: p -= lr*wd*p, then p -= lr * mhat / (sqrt(vhat) + eps)). g = grad * grad_scale[0].
@@ -224,6 +325,9 @@ struct ops {
 	void (*swiglu_forward)(struct ops *, const struct swiglu_forward *);
 	void (*swiglu_backward)(struct ops *, const struct swiglu_backward *);
 	void (*loss_rows)(struct ops *, const struct loss_rows *);
+	void (*top_rows)(struct ops *, const struct top_rows *);
+	void (*sample_rows)(struct ops *, const struct sample_rows *);
+	void (*hidden_rows)(struct ops *, const struct hidden_rows *);
 	/* out[0] (device) = sum of squares, accumulated in double in a fixed order. */
 	void (*sum_squares)(struct ops *, double *out, const float *x, size_t n_elems);
 	void (*adamw)(struct ops *, const struct adamw *);

@@ -85,11 +85,11 @@ static struct loss_rows rows_of(const struct fused_head *head, const struct chun
 	const struct head_loss *l = c->loss;
 	return (struct loss_rows){
 		.n_rows = c->n, .V = head->V, .ld = head->V, .s = head->s,
-		.target = l->target + c->row, .ce_weight = l->ce_weight + c->row, .tau = 1,
+		.target = l->target + c->row, .ce_weight = l->ce_weight + c->row,
 		.ce = l->ce + c->row,
 		.grad = l->dhidden ? head->s : NULL, .grad_type = c->grad_type,
 		.ld_grad = c->grad_type == DTYPE_BF16 ? 2 * head->V : head->V,
-		.top1 = l->argmax_s || l->argmax_t,
+		.top1 = l->argmax_s || (l->n_teachers && l->teachers[0].argmax),
 		.argmax_s = l->argmax_s ? l->argmax_s + c->row : NULL,
 	};
 }
@@ -98,10 +98,12 @@ static void add_teacher(const struct fused_head *head, const struct chunk *c, st
 {
 	const struct head_loss *l = c->loss;
 	r->t = head->t;
-	r->tau = l->tau;
-	r->kd_weight = l->kd_weight + c->row;
-	r->kl = l->kl + c->row;
-	r->argmax_t = l->argmax_t ? l->argmax_t + c->row : NULL;
+	const struct head_teacher *m = &l->teachers[0];
+	r->n_terms = l->n_terms;
+	r->terms = l->terms;
+	r->kd_weight = m->weight + c->row;
+	r->divergence = m->divergence + (size_t)c->row * (size_t)l->n_terms;
+	r->argmax_t = m->argmax ? m->argmax + c->row : NULL;
 }
 
 /* The student has columns that the teacher lacks: the KL runs over the common ones, the cross-entropy over all. */
@@ -154,7 +156,7 @@ static void run_chunk(const struct fused_head *head, struct ops *ops, const stru
 	const void *x = row_of(l->hidden, ops->act, c->row, head->C);
 	logits(ops, x, l->head, l->head_type, c->n, head->C, head->V, head->V, head->s);
 	if (c->kd) {
-		const struct soft_targets *soft = l->soft;
+		const struct soft_targets *soft = l->teachers[0].soft;
 		int V = soft->V < head->V ? soft->V : head->V;
 		logits(ops, row_of(soft->hidden, ops->act, c->row, soft->C), soft->head, soft->head_type, c->n, soft->C, V,
 		       head->V, head->t);
@@ -169,9 +171,9 @@ static void run_chunk(const struct fused_head *head, struct ops *ops, const stru
 
 void fused_head_run(struct fused_head *head, struct ops *ops, const struct head_loss *l)
 {
-	bool kd = l->soft && l->soft->kind == SOFT_TARGETS_DENSE;
+	bool kd = l->n_teachers > 0;
 	BUG_ON(l->V != head->V || l->C != head->C || !l->dhidden != !l->dhead || l->N < 0);
-	BUG_ON(kd && (l->soft->V != head->teacher_V || !l->kd_weight || !l->kl || !(l->tau > 0)));
+	BUG_ON(kd && (l->n_teachers > 1 || l->teachers[0].soft->kind != SOFT_TARGETS_DENSE || l->teachers[0].soft->V != head->teacher_V));
 	for (int row = 0; row < l->N; row += head->rows) {
 		int left = l->N - row;
 		struct chunk c = {.loss = l, .row = row, .n = left < head->rows ? left : head->rows, .kd = kd,

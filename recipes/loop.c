@@ -228,7 +228,7 @@ static void microbatch(struct loop *l, struct state *s, int micro, const struct 
 		teacher_targets(&se->teacher, device, NULL, &soft);
 	if (l->masks)
 		sample_masks(l, s, micro, &masks, &grads);
-	student_microbatch(&se->student, loss, l->distill ? &soft : NULL, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
+	student_microbatch(&se->student, loss, l->distill ? 1 : 0, &(struct step_teacher){&soft, NULL}, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
 	if (l->masks)
 		return_mask_grads(l, s, &grads);
 }
@@ -242,8 +242,13 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 {
 	struct student *student = &l->session->student;
 	int step = student->step;
-	struct step_loss loss = {.kd_weight = l->distill ? (float)l->distill->weight : 0, .tau = l->distill ? (float)l->distill->temperature : 1,
-				 .kd_skip_separators = l->distill && l->distill->skip_separators, .step_tokens = (size_t)l->batch_tokens};
+	struct step_loss loss = {.ce_weight = 1, .kd_skip_separators = l->distill && l->distill->skip_separators, .step_tokens = (size_t)l->batch_tokens};
+	if (l->distill) {
+		loss.ce_weight = 1 - (float)l->distill->weight;
+		loss.n_terms = 1;
+		loss.terms[0] = (struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = (float)l->distill->weight,
+							 .tau = (float)l->distill->temperature};
+	}
 	struct step_sums sums = {0};
 	float lr = schedule_lr(&l->schedule, step), norm = 0;
 	int n_micro = (int)(l->batch_tokens / ((int64_t)student->options.B * student->options.T));
@@ -257,9 +262,9 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	if (l->masks)
 		mask_learner_update(l->masks, step, &l->report);
 	/* rows left out of the KL count with CE alone, as the gradient has it */
-	double w = loss.kd_weight, kd_ce = loss.kd_skip_separators ? sums.ce_text : sums.ce;
-	double ce = mean(sums.ce, sums.tokens), kl = mean(sums.kl, sums.kd_tokens);
-	*loss_out = sums.kd_tokens ? mean(sums.ce - w * kd_ce + w * sums.kl, sums.tokens) : ce;
+	double w = (double)(1 - loss.ce_weight), kd_ce = loss.kd_skip_separators ? sums.ce_text : sums.ce;
+	double ce = mean(sums.ce, sums.tokens), kl = mean(sums.terms[0], sums.kd_tokens);
+	*loss_out = sums.kd_tokens ? mean(sums.ce - w * kd_ce + w * sums.terms[0], sums.tokens) : ce;
 	struct metrics *m = &s->metrics;
 	metrics_set(m, "step", step + 1);
 	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);

@@ -92,6 +92,7 @@ static int lay_out(struct session *s, struct arena a[MEMORY_OWNERS], struct err 
 	o->student.mode = o->masked ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
 	o->student.type = o->ops->matmul_bf16 ? DTYPE_BF16 : DTYPE_F32;
 	o->student.teacher_V = o->teacher ? o->teacher->layout.arch.shape.V : 0;
+	o->student.n_teachers = o->student.n_terms = o->teacher != NULL;
 	if (student_init(&s->student, o->ops, o->arch, &o->student, &sa, e) < 0)
 		return -1;
 	a[MEMORY_WEIGHTS] = sa.weights;

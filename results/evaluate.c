@@ -130,7 +130,8 @@ int evaluator_init(struct evaluator **out, struct ops *ops, const struct arch *a
 			activations_upload_tables(v->act, ops, arch);
 	}
 	if (!v->head) {
-		struct fused_head_options h = {.max_rows = o.B * o.T, .V = arch->shape.V, .C = arch->shape.C, .teacher_V = o.teacher_V};
+		struct fused_head_options h = {.max_rows = o.B * o.T, .V = arch->shape.V, .C = arch->shape.C, .teacher_V = o.teacher_V,
+						  .n_teachers = o.teacher_V > 0};
 		TRY(fused_head_init(&v->own_head, ops, &h, device, e));
 		v->head = v->own_head;
 	}
@@ -186,10 +187,15 @@ static void run_model(struct evaluator *v, const struct evaluated *m, int N)
 		.hidden = transformer_forward(ops, m->params, v->act, &batch, m->masks, NULL),
 		.head = params_matrix(m->params, PARAM_HEAD, -1), .head_type = m->params->type,
 		.target = v->device.targets, .ce_weight = v->device.weight,
-		.kd_weight = m->teacher ? v->device.weight : NULL, .soft = m->teacher ? &soft : NULL, .tau = 1,
-		.ce = v->device.ce, .kl = m->teacher ? v->device.kl : NULL,
-		.argmax_s = m->teacher ? v->device.argmax_s : NULL, .argmax_t = m->teacher ? v->device.argmax_t : NULL,
+		.ce = v->device.ce, .argmax_s = m->teacher ? v->device.argmax_s : NULL,
 	};
+	const struct divergence_term kl = {.kind = DIVERGENCE_FORWARD_KL, .weight = 1, .tau = 1};
+	if (m->teacher) {
+		loss.n_terms = loss.n_teachers = 1;
+		loss.terms = &kl;
+		loss.teachers[0] = (struct head_teacher){.soft = &soft, .weight = v->device.weight, .divergence = v->device.kl,
+							 .argmax = v->device.argmax_t};
+	}
 	fused_head_run(v->head, ops, &loss);
 	ops->sync(ops);
 }

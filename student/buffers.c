@@ -68,7 +68,7 @@ int buffers_init(struct student_buffers **out, struct ops *ops, const struct stu
 		buffers_free(b);
 		return err_run(e, "out of memory for the host's copy of a micro-batch of %d x %d tokens", o->B, o->T);
 	}
-	place_device(b, ops, layout, o->teacher_V > 0, device);
+	place_device(b, ops, layout, o->n_teachers > 0, device);
 	join_runs(b, layout);
 	b->batch = (struct batch){.B = o->B, .T = o->T, .tokens = b->tokens, .pos = b->pos, .start = b->start};
 	*out = b;

@@ -30,18 +30,18 @@ const struct batch *student_upload(struct student *s, const struct train_batch *
 
 static bool distils(const struct row_kind *row, const struct step_loss *loss)
 {
-	return loss->kd_weight > 0 && row->counted && !(loss->kd_skip_separators && row->separator);
+	return row->counted && !(loss->kd_skip_separators && row->separator);
 }
 
 static void upload_weights(struct student *s, const struct step_loss *loss, bool kd)
 {
 	struct student_buffers *b = s->buffers;
-	float one = 1.0f / (float)loss->step_tokens, w = loss->kd_weight;
+	float one = 1.0f / (float)loss->step_tokens;
 	for (int i = 0; i < b->N; i++) {
 		bool row_kd = kd && distils(&b->kinds[i], loss);
-		float ce = row_kd ? fmaxf(1 - w, WATCH_ONLY) : 1.0f;
+		float ce = row_kd ? fmaxf(loss->ce_weight, WATCH_ONLY) : 1.0f;
 		b->host_ce[i] = b->kinds[i].counted ? ce * one : 0.0f;
-		b->host_kl[i] = row_kd ? w * one : 0.0f;
+		b->host_kl[i] = row_kd ? one : 0.0f;
 	}
 	s->ops->upload(s->ops, b->ce_weight, b->host_ce, (size_t)b->N * sizeof(float));
 	if (kd)
@@ -55,16 +55,18 @@ static void run_head(struct student *s, const struct step_loss *loss, const stru
 	struct head_loss l = {
 		.N = b->N, .C = s->layout.arch.shape.C, .V = s->layout.arch.shape.V, .hidden = hidden,
 		.head = params_matrix(&s->params, PARAM_HEAD, -1), .head_type = s->params.type, .target = b->targets,
-		.ce_weight = b->ce_weight, .kd_weight = kd ? b->kd_weight : NULL, .soft = soft, .tau = kd ? loss->tau : 1,
+		.ce_weight = b->ce_weight, .n_terms = kd ? loss->n_terms : 0, .terms = loss->terms, .n_teachers = kd,
 		.dhidden = b->dhidden, .dhead = params_in(&s->layout, s->grads, PARAM_HEAD, -1), .ce = b->ce,
-		.kl = kd ? b->kl : NULL, .argmax_s = kd ? b->argmax_s : NULL, .argmax_t = kd ? b->argmax_t : NULL,
+		.argmax_s = kd ? b->argmax_s : NULL,
 	};
+	if (kd)
+		l.teachers[0] = (struct head_teacher){.soft = soft, .weight = b->kd_weight, .divergence = b->kl, .argmax = b->argmax_t};
 	fused_head_run(s->head, s->ops, &l);
 }
 
 static void add_kd_row(const struct student_buffers *b, int i, struct step_sums *sums)
 {
-	sums->kl += (double)b->host_kl[i];
+	sums->terms[0] += (double)b->host_kl[i];
 	sums->kd_tokens++;
 	sums->agree += b->host_s[i] == b->host_t[i];
 }
@@ -95,20 +97,19 @@ static void add_sums(struct student *s, const struct step_loss *loss, bool kd, s
 		if (kd && distils(&b->kinds[i], loss))
 			add_kd_row(b, i, sums);
 	}
-	b->loss_sum += sums->ce + sums->kl;
+	b->loss_sum += sums->ce + sums->terms[0];
 }
 
-void student_microbatch(struct student *s, const struct step_loss *loss, const struct soft_targets *soft,
+void student_microbatch(struct student *s, const struct step_loss *loss, int n_teachers, const struct step_teacher *teachers,
 			const struct masks *masks, const struct mask_grads *mask_grads, const struct taps *taps,
 			struct step_sums *sums)
 {
 	struct student_buffers *b = s->buffers;
-	bool kd = soft && soft->kind != SOFT_TARGETS_NONE && loss->kd_weight > 0;
-	BUG_ON(!(loss->kd_weight >= 0 && loss->kd_weight <= 1) || loss->step_tokens == 0);
-	BUG_ON(kd && !s->options.teacher_V);
+	bool kd = n_teachers && teachers[0].soft->kind != SOFT_TARGETS_NONE;
+	BUG_ON(n_teachers > s->options.n_teachers || loss->step_tokens == 0);
 	void *hidden = transformer_forward(s->ops, &s->params, s->act, &b->batch, masks, taps);
 	upload_weights(s, loss, kd);
-	run_head(s, loss, kd ? soft : NULL, hidden);
+	run_head(s, loss, kd ? teachers[0].soft : NULL, hidden);
 	add_sums(s, loss, kd, sums);
 	transformer_backward(s->ops, &s->params, s->act, &b->batch, masks, taps, b->dhidden, s->grads, mask_grads);
 }

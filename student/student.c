@@ -43,7 +43,7 @@ int student_init(struct student *s, struct ops *ops, const struct arch *arch, co
 	BUG_ON(o->mode == ACTIVATIONS_INFER || o->B < 1 || o->T < 1);
 	*s = (struct student){.ops = ops, .options = *o};
 	struct fused_head_options head = {.max_rows = o->B * o->T, .V = arch->shape.V, .C = arch->shape.C,
-					  .teacher_V = o->teacher_V, .chunk_bytes = o->chunk_bytes};
+					  .teacher_V = o->teacher_V, .n_teachers = o->n_teachers, .chunk_bytes = o->chunk_bytes};
 	TRY(param_layout_init(&s->layout, arch, e));
 	place_flat(s, a);
 	TRY(activations_init(&s->act, ops, &s->layout.arch, o->B, o->T, o->mode, &a->activations, e));

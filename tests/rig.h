@@ -105,7 +105,7 @@ static inline void rig_microbatch(struct rig *r, const struct train_batch *b, co
 	const struct batch *batch = student_upload(&r->student, b);
 	if (t)
 		teacher_targets(t, batch, NULL, &soft);
-	student_microbatch(&r->student, loss, &soft, NULL, NULL, NULL, sums);
+	student_microbatch(&r->student, loss, t != NULL, &(struct step_teacher){&soft, NULL}, NULL, NULL, NULL, sums);
 }
 
 /* One whole plain step over golden batch `step`; returns the mean loss. */

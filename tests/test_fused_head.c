@@ -80,7 +80,7 @@ static void *zeros(struct ops *ops, int n)
 static void run_loss(struct ops *ops, const struct head_case *c, struct head_loss *l, size_t chunk_bytes)
 {
 	struct fused_head_options o = {.max_rows = c->N, .V = c->V, .C = c->C, .teacher_V = c->teacher_V,
-				       .chunk_bytes = chunk_bytes};
+				       .n_teachers = c->teacher_V > 0, .chunk_bytes = chunk_bytes};
 	struct arena arena = arena_dry();
 	struct fused_head *head;
 	struct err e;
@@ -101,7 +101,10 @@ static struct head_result run_case(struct ops *ops, const struct head_case *c, e
 	bool kd = c->teacher_V > 0;
 	int N = c->N;
 	struct soft_targets soft = {.kind = SOFT_TARGETS_NONE};
-	struct head_loss l = {.N = N, .C = c->C, .V = c->V, .head_type = head_type, .soft = &soft, .tau = c->tau};
+	struct head_loss l = {.N = N, .C = c->C, .V = c->V, .head_type = head_type};
+	const struct divergence_term kl = {.kind = DIVERGENCE_FORWARD_KL, .weight = 1, .tau = c->tau};
+	float *divergence = NULL;
+	int32_t *argmax_t = NULL;
 	void *x = hidden ? test_device(ops, hidden, (size_t)(N * c->C) * 4) : device_as(ops, c, "hidden", ops->act);
 	void *w = device_as(ops, c, "head", head_type), *target = device_of(ops, c, "target");
 	void *ce_weight = device_of(ops, c, "ce_weight"), *kd_weight = NULL, *tx = NULL, *tw = NULL;
@@ -118,17 +121,20 @@ static struct head_result run_case(struct ops *ops, const struct head_case *c, e
 		tw = device_as(ops, c, "teacher_head", head_type);
 		soft = (struct soft_targets){.kind = SOFT_TARGETS_DENSE, .C = c->teacher_C, .V = c->teacher_V, .hidden = tx,
 					     .head = tw, .head_type = head_type};
-		l.kd_weight = kd_weight = device_of(ops, c, "kd_weight");
-		l.kl = zeros(ops, N);
-		l.argmax_t = zeros(ops, N);
+		kd_weight = device_of(ops, c, "kd_weight");
+		divergence = zeros(ops, N);
+		argmax_t = zeros(ops, N);
+		l.n_terms = l.n_teachers = 1;
+		l.terms = &kl;
+		l.teachers[0] = (struct head_teacher){.soft = &soft, .weight = kd_weight, .divergence = divergence, .argmax = argmax_t};
 	}
 	run_loss(ops, c, &l, chunk_bytes);
 	struct head_result r = {.ce = host_of(ops, l.ce, (size_t)N * 4), .dhidden = host_of(ops, l.dhidden, (size_t)(N * c->C) * 4),
 				.dhead = host_of(ops, l.dhead, (size_t)(c->V * c->C) * 4),
 				.argmax_s = host_of(ops, l.argmax_s, (size_t)N * 4)};
 	if (kd) {
-		r.kl = host_of(ops, l.kl, (size_t)N * 4);
-		r.argmax_t = host_of(ops, l.argmax_t, (size_t)N * 4);
+		r.kl = host_of(ops, divergence, (size_t)N * 4);
+		r.argmax_t = host_of(ops, argmax_t, (size_t)N * 4);
 	}
 	void *used[] = {x, w, target, ce_weight, kd_weight, tx, tw};
 	for (size_t i = 0; i < sizeof used / sizeof used[0]; i++)
@@ -264,7 +270,7 @@ static size_t scratch(int max_rows, int V, int teacher_V)
 	struct fused_head *head;
 	struct err e;
 	struct ops *ops = test_ops(1, false, &LIMITS);
-	struct fused_head_options o = {.max_rows = max_rows, .V = V, .C = 64, .teacher_V = teacher_V};
+	struct fused_head_options o = {.max_rows = max_rows, .V = V, .C = 64, .teacher_V = teacher_V, .n_teachers = teacher_V > 0};
 	assert_ok(fused_head_init(&head, ops, &o, &a, &e), &e);
 	fused_head_free(head);
 	ops_cpu_close(ops);

@@ -89,8 +89,8 @@ static float *unpacked(struct ops_case *t, const struct loss_case *c, const void
 static void check_losses(struct ops_case *t, const struct loss_reference *r, const struct loss_rows *a)
 {
 	OPS_CHECK(t, a->ce, r->ce, (size_t)r->c->n_rows);
-	if (a->kl)
-		ops_check(t, "kl", a->kl, r->kl, (size_t)r->c->n_rows, 1e-9, F32_WORST);
+	if (a->divergence)
+		ops_check(t, "kl", a->divergence, r->kl, (size_t)r->c->n_rows, 1e-9, F32_WORST);
 }
 
 static void run_loss(struct ops_case *t, const void *given)
@@ -109,8 +109,9 @@ static void run_loss(struct ops_case *t, const void *given)
 		target[1] = -1;
 	float *grad = ops_floats(t, n_logits);
 	struct loss_rows a = {.n_rows = c->n_rows, .V = c->V, .ld = c->ld, .s = s, .t = teacher, .target = target,
-			      .ce_weight = ce_weight, .kd_weight = kd_weight, .tau = c->tau, .ce = ops_floats(t, n),
-			      .kl = c->teacher ? ops_floats(t, n) : NULL, .grad = grad, .grad_type = DTYPE_F32, .ld_grad = c->ld,
+			      .ce_weight = ce_weight, .kd_weight = kd_weight, .n_terms = c->teacher,
+			      .terms = &(struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = 1, .tau = c->tau}, .ce = ops_floats(t, n),
+			      .divergence = c->teacher ? ops_floats(t, n) : NULL, .grad = grad, .grad_type = DTYPE_F32, .ld_grad = c->ld,
 			      .top1 = true, .argmax_s = best_s, .argmax_t = c->teacher ? best_t : NULL};
 	t->ops->loss_rows(t->ops, &a);
 	check_losses(t, &r, &a);
@@ -149,8 +150,9 @@ static struct hard_row hard(struct ops *ops, const float s[4], const float *t, i
 	float one = 1, logits_s[4];
 	memcpy(logits_s, s, sizeof logits_s);
 	ops->loss_rows(ops, &(struct loss_rows){.n_rows = 1, .V = 4, .ld = 4, .s = logits_s, .t = t, .target = &target,
-						.ce_weight = &one, .kd_weight = t ? &one : NULL, .tau = tau, .ce = &r.ce,
-						.kl = t ? &r.kl : NULL, .grad = r.grad, .grad_type = DTYPE_F32, .ld_grad = 4,
+						.ce_weight = &one, .kd_weight = t ? &one : NULL, .n_terms = t != NULL,
+						.terms = &(struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = 1, .tau = tau}, .ce = &r.ce,
+						.divergence = t ? &r.kl : NULL, .grad = r.grad, .grad_type = DTYPE_F32, .ld_grad = 4,
 						.top1 = true, .argmax_s = &r.best});
 	return r;
 }
@@ -205,7 +207,7 @@ static void test_argmax(void **state)
 	for (int i = 0; i < 1500; i++)
 		many[i] = (float)(i % 700);
 	ops->loss_rows(ops, &(struct loss_rows){.n_rows = 1, .V = 1500, .ld = 1500, .s = many, .target = &target, .ce_weight = &z,
-						.tau = 1, .ce = &ce, .top1 = true, .argmax_s = &best});
+						.ce = &ce, .top1 = true, .argmax_s = &best});
 	assert_int_equal(best, 699);
 	assert_true(ce == 0);
 	ops_cpu_close(ops);

@@ -117,6 +117,7 @@ static struct student_options kd_options(void)
 {
 	struct student_options o = rig_options();
 	o.teacher_V = 64;
+	o.n_teachers = o.n_terms = 1;
 	return o;
 }
 
@@ -129,12 +130,12 @@ static void distilled_gradients_equal_torch(void **state)
 	rig_open(&r, &o, 2);
 	teacher_open(&t, r.ops);
 	struct train_batch b = rig_batch(&r, 0);
-	struct step_loss loss = {.kd_weight = 0.7f, .tau = 2, .kd_skip_separators = true, .step_tokens = rig_counted(&b)};
+	struct step_loss loss = {.ce_weight = 0.3f, .n_terms = 1, .terms = {{.weight = 0.7f, .tau = 2}}, .kd_skip_separators = true, .step_tokens = rig_counted(&b)};
 	struct step_sums sums = {0};
 	student_begin(&r.student);
 	rig_microbatch(&r, &b, &loss, &t.teacher, &sums);
 	assert_close(sums.ce, values(&r, "kd", "ce")[0], 0, 1e-6);
-	assert_close(sums.kl, values(&r, "kd", "kl")[0], 0, 2e-6);
+	assert_close(sums.terms[0], values(&r, "kd", "kl")[0], 0, 2e-6);
 	const int32_t *counts = test_golden(r.golden, "kd", "counts")->data;
 	assert_int_equal(sums.tokens, counts[0]);
 	assert_int_equal(sums.kd_tokens, counts[1]);
@@ -152,7 +153,8 @@ static void distilled_gradients_equal_torch(void **state)
 static struct step_sums sums_at(struct rig *r, struct teacher *t, float w, bool skip)
 {
 	struct train_batch b = rig_batch(r, 0);
-	struct step_loss loss = {.kd_weight = w, .tau = 1.5f, .kd_skip_separators = skip, .step_tokens = rig_counted(&b)};
+	struct step_loss loss = {.ce_weight = 1 - w, .n_terms = 1, .terms = {{.weight = w, .tau = 1.5f}},
+				 .kd_skip_separators = skip, .step_tokens = rig_counted(&b)};
 	struct step_sums sums = {0};
 	student_begin(&r->student);
 	rig_microbatch(r, &b, &loss, t, &sums);
@@ -170,9 +172,9 @@ static void sums_do_not_depend_on_weights(void **state)
 	teacher_open(&t, r.ops);
 	struct step_sums half = sums_at(&r, &t.teacher, 0.5f, false), all = sums_at(&r, &t.teacher, 1, false);
 	float *pure = rig_download(&r, r.student.grads);
-	struct step_sums none = sums_at(&r, &t.teacher, 0, false), skip = sums_at(&r, &t.teacher, 1, true);
-	assert_true(half.ce == all.ce && half.kl == all.kl && none.ce == all.ce);
-	assert_true(none.kd_tokens == 0 && none.kl == 0 && none.agree == 0);
+	struct step_sums none = sums_at(&r, NULL, 0, false), skip = sums_at(&r, &t.teacher, 1, true);
+	assert_true(half.ce == all.ce && half.terms[0] == all.terms[0] && none.ce == all.ce);
+	assert_true(none.kd_tokens == 0 && none.terms[0] == 0 && none.agree == 0);
 	assert_int_equal(all.kd_tokens, all.tokens);
 	assert_int_equal(skip.kd_tokens, skip.text_tokens);
 	assert_true(skip.text_tokens < skip.tokens && skip.ce_text < skip.ce && skip.ce == all.ce);
@@ -181,7 +183,7 @@ static void sums_do_not_depend_on_weights(void **state)
 	for (int i = 0; i < RIG_N; i++)
 		other[i] = b.targets[i] < 0 ? -1 : (b.targets[i] + 1) % 61;
 	b.targets = other;
-	struct step_loss loss = {.kd_weight = 1, .tau = 1.5f, .step_tokens = rig_counted(&b)};
+	struct step_loss loss = {.n_terms = 1, .terms = {{.weight = 1, .tau = 1.5f}}, .step_tokens = rig_counted(&b)};
 	student_begin(&r.student);
 	rig_microbatch(&r, &b, &loss, &t.teacher, &half);
 	float *moved = rig_download(&r, r.student.grads);
@@ -221,7 +223,7 @@ static void accumulation_averages_over_tokens(void **state)
 	rig_microbatch(&r, &b, &loss, NULL, &two);
 	student_begin(&wide);
 	student_upload(&wide, &both);
-	student_microbatch(&wide, &loss, NULL, NULL, NULL, NULL, &one);
+	student_microbatch(&wide, &loss, 0, NULL, NULL, NULL, NULL, &one);
 	assert_int_equal(one.tokens, two.tokens);
 	assert_close(one.ce, two.ce, 0, 1e-6);
 	float *got = rig_download(&r, r.student.grads), *want = rig_download(&r, wide.grads);

@@ -167,21 +167,21 @@ static void loss_values(const struct loss_rows *a, const struct row *r, int n)
 	a->ce[n] = 0;
 	if (r->ce_weight != 0.0f)
 		a->ce[n] = (float)(log(r->z1) - ((double)r->s[a->target[n]] - (double)r->max_s));
-	if (!a->kl)
+	if (!a->divergence)
 		return;
-	a->kl[n] = 0;
+	a->divergence[n] = 0;
 	if (r->t)
-		a->kl[n] = (float)((r->mean / r->zt - log(r->zt) + log(r->zs)) * (double)a->tau * (double)a->tau);
+		a->divergence[n] = (float)((r->mean / r->zt - log(r->zt) + log(r->zs)) * (double)a->terms[0].tau * (double)a->terms[0].tau);
 }
 
 static void loss_row(const struct loss_rows *a, int n)
 {
 	size_t at = (size_t)n * (size_t)a->ld;
 	const float *t = a->t ? a->t + at : NULL;
-	float kd_weight = t ? a->kd_weight[n] : 0.0f;
+	float kd_weight = t ? a->kd_weight[n] * a->terms[0].weight : 0.0f;
 	struct row r = {.s = a->s + at, .t = kd_weight != 0.0f ? t : NULL, .V = a->V,
 			.next = n + 1 < a->n_rows ? a->ld : 0, .ce_weight = a->ce_weight[n], .kd_weight = kd_weight,
-			.inv_tau = 1.0f / a->tau};
+			.inv_tau = t ? 1.0f / a->terms[0].tau : 1.0f};
 	char *grad = a->grad ? (char *)a->grad + (size_t)n * (size_t)a->ld_grad * dtype_size(a->grad_type) : NULL;
 	bool idle = r.ce_weight == 0.0f && !r.t;
 	if (!idle || (a->top1 && a->argmax_s))
@@ -200,6 +200,7 @@ static void loss_row(const struct loss_rows *a, int n)
 
 void cpu_loss_rows(struct ops *o, const struct loss_rows *a)
 {
+	BUG_ON(a->sparse || a->add || a->first || a->teacher_ce || a->n_terms > 1 || (a->n_terms && a->terms[0].kind != DIVERGENCE_FORWARD_KL));
 	BUG_ON(a->grad && a->grad == a->s && (size_t)a->ld_grad * dtype_size(a->grad_type) != (size_t)a->ld * sizeof(float));
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
 	for (int n = 0; n < a->n_rows; n++)

@@ -189,7 +189,8 @@ static void loss(struct bench *b, const float *teacher)
 	float *grad = b->logits;
 	b->ops->loss_rows(b->ops, &(struct loss_rows){.n_rows = ROWS, .V = V, .ld = V, .s = b->logits, .t = teacher,
 						      .target = b->tokens, .ce_weight = b->ones, .kd_weight = teacher ? b->ones : NULL,
-						      .tau = 1, .ce = b->losses, .kl = teacher ? b->losses + ROWS : NULL, .grad = grad,
+						      .n_terms = teacher != NULL, .terms = &(struct divergence_term){.weight = 1, .tau = 1},
+						      .ce = b->losses, .divergence = teacher ? b->losses + ROWS : NULL, .grad = grad,
 						      .grad_type = DTYPE_F32, .ld_grad = V});
 }
 static void call_ce(struct bench *b)

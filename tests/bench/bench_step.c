@@ -70,6 +70,7 @@ static int open_student(struct bench *b, struct err *e)
 	o.type = b->type;
 	o.mode = b->mode == MODE_MASKED ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
 	o.teacher_V = b->mode == MODE_KD ? V : 0;
+	o.n_teachers = o.n_terms = b->mode == MODE_KD;
 	o.chunk_bytes = b->chunk_bytes;
 	if (student_init(&b->student, &b->probe.ops, &arch, &o, &b->arenas, e) < 0)
 		return -1;
@@ -202,7 +203,7 @@ out:
 static double step(struct bench *b, double *loss_out, struct err *e)
 {
 	struct train_batch batch = {b->tokens, b->targets, b->pos, b->start, NULL};
-	struct step_loss loss = {.kd_weight = b->mode == MODE_KD ? 0.9f : 0, .tau = 1, .step_tokens = N};
+	struct step_loss loss = {.ce_weight = 0.1f, .n_terms = 1, .terms = {{.weight = 0.9f, .tau = 1}}, .step_tokens = N};
 	struct soft_targets soft = {.kind = SOFT_TARGETS_NONE};
 	struct step_sums sums = {0};
 	bool masked = b->mode == MODE_MASKED;
@@ -211,7 +212,7 @@ static double step(struct bench *b, double *loss_out, struct err *e)
 	const struct batch *device = student_upload(&b->student, &batch);
 	if (b->mode == MODE_KD)
 		teacher_targets(&b->teacher, device, NULL, &soft);
-	student_microbatch(&b->student, &loss, &soft, masked ? &b->masks : NULL, masked ? &b->mask_grads : NULL, NULL, &sums);
+	student_microbatch(&b->student, &loss, b->mode == MODE_KD, &(struct step_teacher){&soft, NULL}, masked ? &b->masks : NULL, masked ? &b->mask_grads : NULL, NULL, &sums);
 	if (student_update(&b->student, 3e-4f, NULL, e) < 0)
 		return -1;
 	*loss_out = sums.ce / (double)sums.tokens;
