@@ -164,13 +164,13 @@ static void take(struct batches *b, struct stream *s, struct window w)
 	s->n_taken++;
 }
 
-static struct stream *draw_domain(struct batches *b)
+int batches_domain(const struct batches *b, int ahead)
 {
-	uint32_t draw = rng_u32(b->options.seed, RNG_DOMAIN, b->next_sequence, 0);
-	struct stream *s = b->streams;
-	while (draw >= s->threshold)
-		s++;
-	return s;
+	uint32_t draw = rng_u32(b->options.seed, RNG_DOMAIN, b->next_sequence + (uint64_t)ahead, 0);
+	int d = 0;
+	while (draw >= b->streams[d].threshold)
+		d++;
+	return d;
 }
 
 void batches_next(struct batches *b, int n, int32_t *tokens, int32_t *targets, int32_t *pos, int32_t *start, uint8_t *flags)
@@ -184,7 +184,7 @@ void batches_next(struct batches *b, int n, int32_t *tokens, int32_t *targets, i
 			.start = start ? start + i * T : NULL,
 			.flags = flags ? flags + i * T : NULL,
 		};
-		take(b, draw_domain(b), w);
+		take(b, &b->streams[batches_domain(b, 0)], w);
 		b->next_sequence++;
 	}
 }

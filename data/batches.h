@@ -52,6 +52,9 @@ void batches_close(struct batches *b); /* NULL is fine */
 enum { TARGET_IS_SEPARATOR = 1 };
 void batches_next(struct batches *b, int n, int32_t *tokens, int32_t *targets, int32_t *pos, int32_t *start, uint8_t *flags);
 
+/* Domain of the sequence that comes after `ahead` others. */
+int batches_domain(const struct batches *b, int ahead);
+
 /* Position, for checkpoints: (1 + n_domains) numbers: next sequence, then the sequences taken from each domain. */
 int batches_n_state(const struct batches *b);
 void batches_get_state(const struct batches *b, uint64_t *state);

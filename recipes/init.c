@@ -41,7 +41,7 @@ static int kept_layers(struct kept *kept, const struct run *run, const struct in
 		return err_user(e, "layers: more than %d", MAX_LAYERS);
 	for (int i = 0; i < spec->layers.n; i++)
 		layers[i] = (int)spec->layers.v[i];
-	return kept_from_layers(kept, &run->teacher.layout.arch, layers, spec->layers.n, e);
+	return kept_from_layers(kept, &run->teachers[0].model.layout.arch, layers, spec->layers.n, e);
 }
 
 static int layers_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
@@ -50,7 +50,7 @@ static int layers_arch(const struct run *run, const struct init_spec *spec, stru
 	if (kept_layers(&k, run, spec, e) < 0)
 		return -1;
 	kept_release(&k);
-	*out = run->teacher.layout.arch;
+	*out = run->teachers[0].model.layout.arch;
 	out->shape.L = spec->layers.n;
 	return 0;
 }
@@ -65,14 +65,14 @@ int init_arch(const struct run *run, const struct init_spec *spec, struct arch *
 		hf_close(&hf);
 		return 0;
 	}
-	if (!run->teacher_dir)
+	if (!run->teachers[0].dir)
 		return fresh_arch(run, spec->random, out, e);
 	if (spec->layers.n)
 		return layers_arch(run, spec, out, e);
 	const struct shape_spec *own = spec->masks ? spec->masks->target : spec->random->target;
 	struct target target = recipe_target(own, run->spec->target);
 	struct err why;
-	if (target_arch(out, &run->teacher.layout.arch, &target, &why) < 0)
+	if (target_arch(out, &run->teachers[0].model.layout.arch, &target, &why) < 0)
 		return yaml_caret(e, own ? own->at : run->spec->target->at, "%s", why.line);
 	return 0;
 }
@@ -82,7 +82,7 @@ int init_arch(const struct run *run, const struct init_spec *spec, struct arch *
 static int save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
 		    const float *source, struct err *e)
 {
-	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = run->teacher.config};
+	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = run->teachers[0].model.config};
 	struct param_layout layout = {0};
 	float *flat = NULL;
 	int rc = -1;
@@ -92,7 +92,7 @@ static int save_cut(const struct run *run, const struct start *start, const stru
 		err_run(e, "out of memory: %zu bytes for the cut model", layout.n_elems * sizeof *flat);
 		goto out;
 	}
-	prune_cut(&run->teacher.layout, source, &layout, flat, kept, z);
+	prune_cut(&run->teachers[0].model.layout, source, &layout, flat, kept, z);
 	TRY(fsio_remove_tree(dir, e));
 	TRY(hf_save(dir, &layout, flat, &o, e));
 	rc = 0;
@@ -104,14 +104,14 @@ out:
 
 static int cut_layers(struct init *in, const struct run *run, const struct init_spec *spec, const char *model, struct err *e)
 {
-	const struct param_layout *layout = &run->teacher.layout;
+	const struct param_layout *layout = &run->teachers[0].model.layout;
 	float *source = malloc(layout->n_elems * sizeof *source);
 	int rc = -1;
 	struct kept kept = {0};
 	if (!source)
 		return err_run(e, "out of memory: %zu bytes for the teacher's weights", layout->n_elems * sizeof *source);
 	TRY(kept_layers(&kept, run, spec, e));
-	hf_read_f32(&run->teacher, source);
+	hf_read_f32(&run->teachers[0].model, source);
 	TRY(save_cut(run, &in->start, &kept, NULL, model, source, e));
 	TRY(stage_finish(in->dir, e));
 	rc = 0;
@@ -248,13 +248,13 @@ static struct schedule masks_schedule(const struct masks_spec *m)
 
 static int learn_masks(struct init *in, const struct run *run, const struct masks_spec *spec, uint64_t seed, const char *model, struct err *e)
 {
-	const struct arch *source = &run->teacher.layout.arch;
+	const struct arch *source = &run->teachers[0].model.layout.arch;
 	struct session_options o = phase_session(run, NULL, spec, source);
 	struct session session = {0};
 	struct schedule schedule = masks_schedule(spec);
 	struct mask_options options = mask_default(schedule.total_steps);
 	struct mask_learner *learner = NULL;
-	struct start from = {.arch = *source, .dir = run->teacher_dir};
+	struct start from = {.arch = *source, .dir = run->teachers[0].dir};
 	int rc = -1;
 	if (schedule.total_steps < MASK_FEW_STEPS)
 		warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
@@ -293,7 +293,7 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 		batches_close(b);
 	}
 	json_t *inputs = json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
-			 stage_hash_json(run->teacher_hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
+			 stage_hash_json(run->teachers[0].hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
 				   run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
 	if (spec->masks && run->spec->report->metrics == METRICS_JSONL)
 		json_object_set_new(inputs, "metrics", json_string("jsonl"));
@@ -335,14 +335,14 @@ int init_open(struct init *in, const struct run *run, const struct init_spec *sp
 	if (spec->masks) {
 		int64_t steps = spec->masks->tokens / spec->masks->batch_tokens;
 		in->start.spent_tokens = steps * spec->masks->batch_tokens;
-		in->start.spent_flops = phase_flops(run, &run->teacher.layout.arch, spec->masks->distill != NULL, in->start.spent_tokens);
+		in->start.spent_flops = phase_flops(run, &run->teachers[0].model.layout.arch, spec->masks->distill != NULL, in->start.spent_tokens);
 	}
 	if (in->start.dir) {
 		TRY(hf_open(&in->model, in->start.dir, e));
 		in->start.hash = hf_hash(&in->model);
 		in->start.config = in->model.config;
-	} else if (run->teacher_dir)
-		in->start.config = run->teacher.config;
+	} else if (run->teachers[0].dir)
+		in->start.config = run->teachers[0].model.config;
 	rc = 0;
 out:
 	if (rc < 0)

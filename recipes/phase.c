@@ -14,7 +14,7 @@ const char *run_files_from(const struct run *run)
 {
 	if (run->corpus.tokenizer_dir)
 		return run->corpus.tokenizer_dir;
-	return run->teacher_dir ? run->teacher_dir : run->spec->teacher->init->model; /* the latter while it is corrected */
+	return run->teachers[0].dir ? run->teachers[0].dir : run->spec->teacher->init->model; /* the latter while it is corrected */
 }
 
 double phase_flops(const struct run *run, const struct arch *arch, bool distil, int64_t tokens)
@@ -22,7 +22,7 @@ double phase_flops(const struct run *run, const struct arch *arch, bool distil, 
 	int T = (int)run->spec->data->sequence_length;
 	double per_token = 3 * arch_flops_per_token(arch, T);
 	if (distil)
-		per_token += arch_flops_per_token(&run->teacher.layout.arch, T);
+		per_token += arch_flops_per_token(&run->teachers[0].model.layout.arch, T);
 	return per_token * (double)tokens;
 }
 
@@ -40,7 +40,7 @@ struct session_options phase_session(const struct run *run, const struct train_s
 				    .eval_sequence_length = (int)run->spec->data->sequence_length, .student = student_default()};
 	struct student_options *s = &o.student;
 	if (t ? t->distill != NULL : m->distill != NULL)
-		o.teacher = &run->teacher;
+		o.teacher = &run->teachers[0].model;
 	if (o.eval_sequence_length > arch->max_positions)
 		o.eval_sequence_length = arch->max_positions;
 	s->T = (int)run->spec->data->sequence_length;
@@ -171,7 +171,7 @@ static json_t *phase_inputs(const struct phase *p)
 	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:o}", "train", stage_hash_json(section_hash(&train_section, &spec)),
 			 "lr", p->lr, "tokens", (json_int_t)p->tokens, "spent_tokens", (json_int_t)p->start->spent_tokens, "seed", (json_int_t)p->seed,
 			 "start", stage_hash_json(p->start->hash), "data", stage_hash_json(data),
-			 "teacher", stage_hash_json(p->spec->distill ? run->teacher_hash : 0),
+			 "teacher", stage_hash_json(p->spec->distill ? run->teachers[0].hash : 0),
 			 "compute", run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "architecture",
 			 stage_hash_json(architecture_hash(p->start)));
 	if (run->spec->report->metrics == METRICS_JSONL) /* its files are part of the stage */

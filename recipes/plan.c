@@ -114,7 +114,7 @@ static int add_student(struct plan *p, int i, struct err *e)
 	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : 0;
 	if (init_arch(p->run, s->init, &arch, e) < 0)
 		return -1;
-	if (m && !masks_before(p->run, i) && add_phase(p, name, "masks", NULL, m, &p->run->teacher.layout.arch, spent, e) < 0)
+	if (m && !masks_before(p->run, i) && add_phase(p, name, "masks", NULL, m, &p->run->teachers[0].model.layout.arch, spent, e) < 0)
 		return -1;
 	return add_training(p, name, s->train, &arch, s->train->tokens - spent, e);
 }
@@ -124,9 +124,9 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 {
 	struct run *run = p->run;
 	struct arch arch;
-	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teacher.layout, &arch, e) < 0)
+	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teachers[0].model.layout, &arch, e) < 0)
 		return -1;
-	run->teacher_dir = pool_strdup(&run->recipe.pool, "the teacher");
+	run->teachers[0].dir = pool_strdup(&run->recipe.pool, "the teacher");
 	return add_training(p, "teacher", t->train, &arch, t->train->tokens, e);
 }
 

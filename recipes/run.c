@@ -150,8 +150,8 @@ static int check_init_vocabulary(const struct run *run, const struct init_spec *
 static int check_vocabularies(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
-	if (run->teacher_dir)
-		TRY(check_vocabulary(run, run->teacher_dir, &run->teacher.layout.arch, e));
+	if (run->teachers[0].dir)
+		TRY(check_vocabulary(run, run->teachers[0].dir, &run->teachers[0].model.layout.arch, e));
 	TRY(check_init_vocabulary(run, r->teacher->init, e));
 	for (int i = 0; i < r->students.n; i++)
 		TRY(check_init_vocabulary(run, ((const struct student_spec *)r->students.v[i])->init, e));
@@ -162,9 +162,9 @@ out:
 
 static int open_teacher(struct run *run, const char *dir, struct err *e)
 {
-	TRY(hf_open(&run->teacher, dir, e));
-	run->teacher_dir = pool_strdup(&run->recipe.pool, dir);
-	run->teacher_hash = hf_hash(&run->teacher);
+	TRY(hf_open(&run->teachers[0].model, dir, e));
+	run->teachers[0].dir = pool_strdup(&run->recipe.pool, dir);
+	run->teachers[0].hash = hf_hash(&run->teachers[0].model);
 	return 0;
 out:
 	return -1;
@@ -185,16 +185,16 @@ static int check_positions(const struct recipe_spec *r, const char *who, const s
 static int check_students(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
-	if (check_positions(r, "the teacher", &run->teacher.layout.arch, e) < 0)
+	if (check_positions(r, "the teacher", &run->teachers[0].model.layout.arch, e) < 0)
 		return -1;
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
 		struct arch arch;
 		if (init_arch(run, s->init, &arch, e) < 0 || check_positions(r, r->students.names[i], &arch, e) < 0)
 			return -1;
-		if (s->train->distill && arch.shape.V > run->teacher.layout.arch.shape.V)
+		if (s->train->distill && arch.shape.V > run->teachers[0].model.layout.arch.shape.V)
 			return yaml_caret(e, s->at, "students.%s: its vocabulary of %d is larger than the teacher's %d", r->students.names[i], arch.shape.V,
-					  run->teacher.layout.arch.shape.V);
+					  run->teachers[0].model.layout.arch.shape.V);
 	}
 	return 0;
 }
@@ -209,10 +209,10 @@ static int check_students_to_be(const struct run *run, struct err *e)
 	if (t && t->path)
 		TRY(tokenizer_open(&dry.corpus.tokenizer, t->path, e));
 	TRY(init_arch(&dry, run->spec->teacher->init, &arch, e));
-	TRY(param_layout_init(&dry.teacher.layout, &arch, e));
-	dry.teacher_dir = dry.dir; /* there is one */
+	TRY(param_layout_init(&dry.teachers[0].model.layout, &arch, e));
+	dry.teachers[0].dir = dry.dir; /* there is one */
 	rc = check_students(&dry, e);
-	param_layout_release(&dry.teacher.layout);
+	param_layout_release(&dry.teachers[0].model.layout);
 out:
 	tokenizer_free(dry.corpus.tokenizer);
 	return rc;
@@ -309,7 +309,7 @@ out:
 
 static void close_run(struct run *run)
 {
-	hf_close(&run->teacher);
+	hf_close(&run->teachers[0].model);
 	corpus_close(&run->corpus);
 	run_close_ops(run->ops, run->eval_ops);
 	fsio_unlock(&run->lock_fd);
@@ -413,7 +413,7 @@ int run_recipe(const struct run_options *o, struct err *e)
 	TRY(fsio_mkdirs(run.dir, e));
 	TRY(fsio_lock(run.dir, &run.lock_fd, e));
 	TRY(open_manifest(&run, e));
-	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teacher_dir ? run.teacher_dir : r->teacher->init->model, e));
+	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teachers[0].dir ? run.teachers[0].dir : r->teacher->init->model, e));
 	TRY(check_vocabularies(&run, e));
 	TRY(run_stages(&run, e));
 	rc = 0;

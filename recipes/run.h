@@ -5,9 +5,18 @@
 #include "model/hf.h"
 #include "recipes/corpus.h"
 #include "recipes/recipe.h"
+#include "results/result_file.h"
 
 struct ops;
 
+enum { RUN_MAX_TEACHERS = 8 };
+struct run_teacher {
+	char *dir;              /* the checkpoint; NULL while it is still to be made */
+	struct hf_model model;
+	uint64_t hash;
+	struct ops *ops;        /* of its forward pass: run->ops, or its own where its compute differs */
+	double share[RESULT_MAX_EVALS]; /* by domain; those of all teachers add up to 1 */
+};
 struct run {
 	struct recipe recipe;
 	const struct recipe_spec *spec;
@@ -18,9 +27,8 @@ struct run {
 	struct ops *ops;         /* training */
 	struct ops *eval_ops;    /* fp32; ops itself when compute is fp32 */
 	struct corpus corpus;
-	char *teacher_dir;       /* the checkpoint that students learn from */
-	struct hf_model teacher;
-	uint64_t teacher_hash;
+	struct run_teacher teachers[RUN_MAX_TEACHERS]; /* students are cut from, and scored beside, the first */
+	int n_teachers;
 };
 
 struct run_options {

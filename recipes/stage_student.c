@@ -261,7 +261,7 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	}
 	TRY(hf_open(&hf, model, e));
 	hash = hf_hash(&hf);
-	TRY(stage_begin(at, result_inputs(run, hash, teacher ? 0 : run->teacher_hash), &done, e));
+	TRY(stage_begin(at, result_inputs(run, hash, teacher ? 0 : run->teachers[0].hash), &done, e));
 	if (done) {
 		rc = 0;
 		goto out;
@@ -278,7 +278,7 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
 	if (in->dir && !strcmp(kind, "masks"))
 		TRY(carry_metrics(run, in->dir, at, "masks", r->masks_metrics, e));
-	TRY(write_result(run, r, at, model, hash, p->seed, teacher ? NULL : run->teacher_dir, e));
+	TRY(write_result(run, r, at, model, hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
 	TRY(stage_finish(at, e));
 	rc = 0;
 out:
@@ -353,13 +353,13 @@ int stage_given_teacher(const struct run *run, struct err *e)
 		err_run(e, "out of memory");
 		goto out;
 	}
-	TRY(stage_begin(at, result_inputs(run, run->teacher_hash, 0), &done, e));
+	TRY(stage_begin(at, result_inputs(run, run->teachers[0].hash, 0), &done, e));
 	if (!done) {
 		snprintf(r->name, sizeof r->name, "teacher");
 		snprintf(r->role, sizeof r->role, "teacher");
 		snprintf(r->init, sizeof r->init, "model");
-		snprintf(r->model, sizeof r->model, "%s", run->teacher_dir);
-		TRY(write_result(run, r, at, run->teacher_dir, run->teacher_hash, 0, NULL, e));
+		snprintf(r->model, sizeof r->model, "%s", run->teachers[0].dir);
+		TRY(write_result(run, r, at, run->teachers[0].dir, run->teachers[0].hash, 0, NULL, e));
 		TRY(stage_finish(at, e));
 	}
 	rc = 0;

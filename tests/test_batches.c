@@ -278,6 +278,9 @@ static void test_mixture(void **state)
 	struct batches *b = open_pair(4, SEPARATOR_NONE, 2);
 	uint64_t at[3];
 	struct rows r = make_rows(4 * 4000);
+	bool told[4000];
+	for (int i = 0; i < 4000; i++)
+		told[i] = batches_domain(b, i);
 	next(b, 4000, &r, 0);
 	batches_get_state(b, at);
 	assert_int_equal(at[0], 4000);
@@ -285,6 +288,7 @@ static void test_mixture(void **state)
 	assert_close(at[1] / 4000.0, 0.75, 4 * sqrt(0.75 * 0.25 / 4000), 0);
 	for (size_t i = 0; i < 4000; i++) { /* a sequence is of one domain */
 		bool second = r.tokens[i * 4] >= 2000;
+		assert_int_equal(told[i], second);
 		for (int k = 0; k < 4; k++)
 			assert_int_equal(r.tokens[i * 4 + (size_t)k] >= 2000, second);
 	}
