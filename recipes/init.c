@@ -323,13 +323,35 @@ out:
 	return rc;
 }
 
+/* Which of the teacher's layers and dimensions the cut left, for losses that compare hidden states. */
+static int what_was_kept(struct init *in, const struct run *run, const struct init_spec *spec, struct err *e)
+{
+	const struct arch *source = &run->teachers[0].model.layout.arch;
+	char *path = path_format("%s/masks.safetensors", in->dir);
+	struct host_masks z = {0};
+	void *block = NULL;
+	int rc = -1;
+	if (spec->layers.n) {
+		rc = kept_layers(&in->kept, run, spec, e);
+	} else {
+		TRY(masks_load(path, source, &z, &block, e));
+		rc = kept_from_masks(&in->kept, source, &in->start.arch, &z, e);
+	}
+	in->start.kept = &in->kept;
+out:
+	free(block);
+	free(path);
+	return rc;
+}
+
 int init_open(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
 {
 	int rc = -1;
 	memset(in, 0, sizeof *in);
 	TRY(init_arch(run, spec, &in->start.arch, e));
 	if (spec->masks || spec->layers.n)
-		TRY(run_stage(in, run, spec, dir, seed, e));
+		if (run_stage(in, run, spec, dir, seed, e) < 0 || what_was_kept(in, run, spec, e) < 0)
+			goto out;
 	if (spec->model)
 		in->start.dir = strdup(spec->model);
 	if (spec->masks) {
@@ -353,6 +375,7 @@ out:
 void init_close(struct init *in)
 {
 	hf_close(&in->model);
+	kept_release(&in->kept);
 	free((char *)(uintptr_t)in->start.dir);
 	free(in->dir);
 	memset(in, 0, sizeof *in);

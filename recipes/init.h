@@ -8,6 +8,7 @@
 struct init {
 	struct start start;
 	char *dir;         /* of the stage; NULL: nothing was run */
+	struct kept kept;  /* masks, layers: of the teacher */
 	struct hf_model model; /* open while the start is in use, when it has a directory */
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */

@@ -3,6 +3,7 @@
 #ifndef RECIPES_PHASE_H
 #define RECIPES_PHASE_H
 
+#include "prune/cut.h"
 #include "recipes/loop.h"
 
 struct start { /* where weights come from */
@@ -11,6 +12,7 @@ struct start { /* where weights come from */
 	uint64_t hash;        /* of the checkpoint; 0 when fresh */
 	int64_t spent_tokens; /* of the budget, on the way here */
 	double spent_flops;
+	const struct kept *kept; /* of the first teacher's layers and dimensions, after a cut from it; NULL */
 	const json_t *config; /* to carry over into config.json, or NULL */
 };
 struct phase {
