@@ -280,6 +280,19 @@ struct hidden_rows {
 	bool accumulate;
 };
 
+/* y(n_rows, C) = factor * x, or += when accumulate. The types are F32 or BF16; x and y do not overlap. */
+struct scale_rows {
+	int n_rows, C;
+	float factor;
+	const void *x;
+	enum dtype x_type;
+	int ld_x;               /* in elements */
+	void *y;
+	enum dtype y_type;
+	int ld_y;
+	bool accumulate;
+};
+
 /* AdamW with decoupled decay (torch's: p -= lr*wd*p, then p -= lr * mhat / (sqrt(vhat) + eps)). g = grad * grad_scale[0].
  * copy: the compute copy in copy_type, or NULL. Source: Loshchilov & Hutter 2019, algorithm 2. */
 struct adamw {
@@ -328,6 +341,7 @@ struct ops {
 	void (*top_rows)(struct ops *, const struct top_rows *);
 	void (*sample_rows)(struct ops *, const struct sample_rows *);
 	void (*hidden_rows)(struct ops *, const struct hidden_rows *);
+	void (*scale_rows)(struct ops *, const struct scale_rows *);
 	/* out[0] (device) = sum of squares, accumulated in double in a fixed order. */
 	void (*sum_squares)(struct ops *, double *out, const float *x, size_t n_elems);
 	void (*adamw)(struct ops *, const struct adamw *);
