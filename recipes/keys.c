@@ -1,6 +1,5 @@
 #include "recipes/keys.h"
 
-#include "base/hash.h"
 #include "base/suggest.h"
 
 #include <errno.h>
@@ -176,6 +175,21 @@ static int named_value(const struct key *k, const struct yaml_node *node, struct
 	return 0;
 }
 
+static int sections_value(const struct key *k, const struct yaml_node *node, struct section_list *out, struct pool *p, struct err *e)
+{
+	bool several = node->kind == YAML_SEQUENCE;
+	size_t n = several ? node->n : 1;
+	if (!n)
+		return yaml_caret(e, node, "%s: expected at least one", k->name);
+	*out = (struct section_list){pool_alloc(p, n * sizeof(void *)), pool_alloc(p, n * sizeof(void *)), (int)n};
+	for (size_t i = 0; i < n; i++) {
+		out->at[i] = several ? node->children[i] : node;
+		if (section_parse(&out->v[i], k->section, out->at[i], p, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 static int key_value(const struct key *k, const struct yaml_node *node, char *member, struct pool *p, struct err *e)
 {
 	double number;
@@ -190,6 +204,8 @@ static int key_value(const struct key *k, const struct yaml_node *node, char *me
 		return section_parse((void **)(void *)member, k->section, node, p, e);
 	case KEY_NAMED:
 		return named_value(k, node, (struct named_list *)(void *)member, p, e);
+	case KEY_SECTIONS:
+		return sections_value(k, node, (struct section_list *)(void *)member, p, e);
 	case KEY_INT:
 	case KEY_COUNT:
 		if (number_value(k, node, &number, e) < 0)
@@ -203,7 +219,7 @@ static int key_value(const struct key *k, const struct yaml_node *node, char *me
 	}
 }
 
-static const struct key *find_key(const struct section *s, const char *name)
+const struct key *section_key(const struct section *s, const char *name)
 {
 	for (const struct key *k = s->keys; k->name; k++)
 		if (!strcmp(k->name, name))
@@ -222,14 +238,23 @@ static int unknown_key(const struct section *s, const struct yaml_node *at, stru
 			  near ? near : "", near ? "'?" : "");
 }
 
+/* The text of a default is gone when it has been read: its sections stand where they are missing. */
+static void place_default(const struct key *k, const struct yaml_node *parent, char *member)
+{
+	const struct section_list *list = (const void *)member;
+	if (k->type == KEY_SECTION)
+		**(const struct yaml_node ***)(void *)member = parent;
+	for (int i = 0; k->type == KEY_SECTIONS && i < list->n; i++)
+		*(const struct yaml_node **)list->v[i] = list->at[i] = parent;
+}
+
 static int fill_default(const struct key *k, const struct yaml_node *parent, char *member, struct pool *p, struct err *e)
 {
 	struct yaml_tree t = {0};
 	int rc = -1;
 	TRY(yaml_parse_text(&t, "default", k->fallback, strlen(k->fallback), e));
 	TRY(yaml_is_null(t.root) ? 0 : key_value(k, t.root, member, p, e));
-	if (k->type == KEY_SECTION) /* its own text is gone when we return */
-		**(const struct yaml_node ***)(void *)member = parent;
+	place_default(k, parent, member);
 	rc = 0;
 out:
 	BUG_ON(rc < 0); /* a default of ours that our own parser refuses */
@@ -237,177 +262,41 @@ out:
 	return rc;
 }
 
+/* What stands at a key of a section that may be written short; NULL: nothing, or null. */
+static const struct yaml_node *given(const struct section *s, const struct yaml_node *node, const char *name)
+{
+	const char *sole = node->kind == YAML_SCALAR ? s->scalar_key : s->list_key;
+	const struct yaml_node *v = node->kind == YAML_MAPPING ? yaml_get(node, name) : sole && !strcmp(sole, name) ? node : NULL;
+	return v && !yaml_is_null(v) ? v : NULL;
+}
+
+static int parse_key(const struct section *s, const struct key *k, const struct yaml_node *node, char *member, struct pool *p, struct err *e)
+{
+	const struct yaml_node *v = given(s, node, k->name);
+	bool out_of_place = k->unless && given(s, node, k->unless);
+	if (k->type == KEY_REAL)
+		*(double *)(void *)member = (double)NAN;
+	if (v && out_of_place)
+		return yaml_caret(e, v, "%s: not beside %s, which takes its place", k->name, k->unless);
+	if (v)
+		return key_value(k, v, member, p, e);
+	if (k->fallback && !out_of_place)
+		return fill_default(k, node, member, p, e);
+	return k->required ? yaml_caret(e, node, "%s: the key '%s' is missing (%s)", s->name, k->name, k->doc) : 0;
+}
+
 int section_parse(void **out, const struct section *s, const struct yaml_node *node, struct pool *p, struct err *e)
 {
 	char *values = pool_alloc(p, s->size);
-	bool scalar = node->kind == YAML_SCALAR && !yaml_is_null(node);
 	*(const struct yaml_node **)(void *)values = node;
 	*out = values;
-	if (node->kind == YAML_SEQUENCE || (scalar && !s->scalar_key))
-		return yaml_caret(e, node, "%s: expected a mapping", s->name);
+	if ((node->kind == YAML_SEQUENCE && !s->list_key) || (node->kind == YAML_SCALAR && !yaml_is_null(node) && !s->scalar_key))
+		return yaml_caret(e, node, "%s: expected a mapping%s", s->name, s->list_key ? " or a list" : "");
 	for (size_t i = 0; node->kind == YAML_MAPPING && i < node->n; i++)
-		if (!find_key(s, node->keys[i]->text))
+		if (!section_key(s, node->keys[i]->text))
 			return unknown_key(s, node->keys[i], e);
-	for (const struct key *k = s->keys; k->name; k++) {
-		const struct yaml_node *v = scalar ? (strcmp(k->name, s->scalar_key) ? NULL : node) : yaml_get(node, k->name);
-		char *member = values + k->offset;
-		if (k->fallback && (!v || yaml_is_null(v)))
-			fill_default(k, node, member, p, e);
-		else if (v && !yaml_is_null(v)) {
-			if (key_value(k, v, member, p, e) < 0)
-				return -1;
-		} else if (k->required)
-			return yaml_caret(e, node, "%s: the key '%s' is missing (%s)", s->name, k->name, k->doc);
-	}
+	for (const struct key *k = s->keys; k->name; k++)
+		if (parse_key(s, k, node, values + k->offset, p, e) < 0)
+			return -1;
 	return 0;
-}
-
-/* ---- writing ---- */
-
-static void print_real(FILE *f, double v)
-{
-	char text[40];
-	for (int digits = 6; digits <= 17; digits++) {
-		snprintf(text, sizeof text, "%.*g", digits, v);
-		if (strtod(text, NULL) == v)
-			break;
-	}
-	fputs(text, f);
-}
-
-static void print_string(FILE *f, const char *s)
-{
-	fputc('"', f);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', f);
-		if ((unsigned char)*s < ' ')
-			fprintf(f, "\\x%02x", (unsigned)*s);
-		else
-			fputc(*s, f);
-	}
-	fputc('"', f);
-}
-
-static void print_list(FILE *f, const struct key *k, const char *member)
-{
-	const struct int_list *ints = (const void *)member; /* all three lists begin alike: pointer, count */
-	fputc('[', f);
-	for (int i = 0; i < ints->n; i++) {
-		if (i)
-			fputs(", ", f);
-		if (k->type == KEY_INTS)
-			fprintf(f, "%lld", (long long)ints->v[i]);
-		else if (k->type == KEY_REALS)
-			print_real(f, ((const struct real_list *)(const void *)member)->v[i]);
-		else
-			print_string(f, ((const struct string_list *)(const void *)member)->v[i]);
-	}
-	fputs("]\n", f);
-}
-
-static void print_value(FILE *f, const struct key *k, const char *member)
-{
-	switch (k->type) {
-	case KEY_STRING:
-		print_string(f, *(char *const *)(const void *)member);
-		break;
-	case KEY_BOOL:
-		fputs(*(const bool *)member ? "true" : "false", f);
-		break;
-	case KEY_CHOICE:
-		fputs(k->choices[*(const int *)(const void *)member], f);
-		break;
-	case KEY_REAL:
-		print_real(f, *(const double *)(const void *)member);
-		break;
-	default:
-		fprintf(f, "%lld", (long long)*(const int64_t *)(const void *)member);
-	}
-	fputc('\n', f);
-}
-
-static bool is_absent(const struct key *k, const char *member)
-{
-	if (k->type == KEY_NAMED)
-		return !((const struct named_list *)(const void *)member)->n;
-	if (k->type == KEY_INTS || k->type == KEY_REALS || k->type == KEY_STRINGS)
-		return !k->fallback && !((const struct int_list *)(const void *)member)->n;
-	return (k->type == KEY_STRING || k->type == KEY_SECTION) && !*(void *const *)(const void *)member;
-}
-
-void section_dump(FILE *f, const struct section *s, const void *values, int indent)
-{
-	for (const struct key *k = s->keys; k->name; k++) {
-		const char *member = (const char *)values + k->offset;
-		if (is_absent(k, member))
-			continue;
-		fprintf(f, "%*s%s:%s", indent, "", k->name, k->type == KEY_SECTION || k->type == KEY_NAMED ? "\n" : " ");
-		if (k->type == KEY_SECTION)
-			section_dump(f, k->section, *(void *const *)(const void *)member, indent + 2);
-		else if (k->type == KEY_NAMED) {
-			const struct named_list *list = (const void *)member;
-			for (int i = 0; i < list->n; i++) {
-				fprintf(f, "%*s%s:\n", indent + 2, "", list->names[i]);
-				section_dump(f, k->section, list->v[i], indent + 4);
-			}
-		} else if (k->type == KEY_INTS || k->type == KEY_REALS || k->type == KEY_STRINGS)
-			print_list(f, k, member);
-		else
-			print_value(f, k, member);
-	}
-}
-
-uint64_t section_hash(const struct section *s, const void *values)
-{
-	char *text = NULL;
-	size_t n = 0;
-	FILE *f = open_memstream(&text, &n);
-	BUG_ON(!f);
-	if (values)
-		section_dump(f, s, values, 0);
-	fclose(f);
-	uint64_t h = hash_bytes(text, n);
-	free(text);
-	return h;
-}
-
-static void reference_row(FILE *f, const struct key *k)
-{
-	static const char *const words[] = {"text", "true/false", "integer", "count", "number", "", "integers", "numbers", "texts"};
-	fprintf(f, "| `%s` | ", k->name);
-	if (k->type == KEY_SECTION || k->type == KEY_NAMED)
-		fprintf(f, "%s%s", k->type == KEY_NAMED ? "names → " : "", k->section->name);
-	else if (k->type == KEY_CHOICE)
-		for (int i = 0; k->choices[i]; i++)
-			fprintf(f, "%s%s", i ? ", " : "", k->choices[i]);
-	else
-		fputs(words[k->type], f);
-	if (k->unit)
-		fprintf(f, " of %s", k->unit);
-	if (k->min < k->max)
-		fprintf(f, ", %g to %g", k->min, k->max);
-	fprintf(f, " | %s | %s |\n", k->fallback ? k->fallback : k->required ? "required" : "–", k->doc);
-}
-
-static void reference_section(FILE *f, const struct section *s, const struct section **seen, int *n_seen)
-{
-	for (int i = 0; i < *n_seen; i++)
-		if (seen[i] == s)
-			return;
-	BUG_ON(*n_seen >= 32);
-	seen[(*n_seen)++] = s;
-	fprintf(f, "\n**%s** — %s\n\n| key | value | default | meaning |\n|---|---|---|---|\n", s->name, s->doc);
-	for (const struct key *k = s->keys; k->name; k++)
-		reference_row(f, k);
-	for (const struct key *k = s->keys; k->name; k++)
-		if (k->section)
-			reference_section(f, k->section, seen, n_seen);
-}
-
-void section_reference(FILE *f, const struct section *s)
-{
-	const struct section *seen[32];
-	int n_seen = 0;
-	reference_section(f, s, seen, &n_seen);
 }

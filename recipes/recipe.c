@@ -17,7 +17,7 @@ static const struct key shape_keys[] = {
 	{"intermediate", KEY_INT, AT(shape_spec, intermediate), NULL, "0", .max = 1 << 22, .doc = "FFN channels (intermediate_size)"},
 	{0},
 };
-const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL};
+const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL, NULL};
 
 static const char *const losses[] = {"forward_kl", NULL};
 static const struct key distill_keys[] = {
@@ -27,7 +27,7 @@ static const struct key distill_keys[] = {
 	{"skip_separators", KEY_BOOL, AT(distill_spec, skip_separators), NULL, "true", .doc = "leave targets that are document separators to CE alone: many teachers never saw them"},
 	{0},
 };
-static const struct section distill_section = {"distill", "soft targets from the teacher; `null` trains on text alone", sizeof(struct distill_spec), distill_keys, NULL};
+static const struct section distill_section = {"distill", "soft targets from the teacher; `null` trains on text alone", sizeof(struct distill_spec), distill_keys, NULL, NULL};
 
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", NULL};
 #define OPTIMIZER_KEYS(S)                                                                                                        \
@@ -52,7 +52,7 @@ static const struct key train_keys[] = {
 	{"distill", KEY_SECTION, AT(train_spec, distill), .section = &distill_section, .doc = "soft targets; absent: text alone"},
 	{0},
 };
-const struct section train_section = {"train", "pretraining or continued pretraining", sizeof(struct train_spec), train_keys, NULL};
+const struct section train_section = {"train", "pretraining or continued pretraining", sizeof(struct train_spec), train_keys, NULL, NULL};
 
 static const char *const cuts[] = {"best", "soft", "hard", NULL};
 static const struct key masks_keys[] = {
@@ -66,7 +66,7 @@ static const struct key masks_keys[] = {
 	{"distill", KEY_SECTION, AT(masks_spec, distill), .section = &distill_section, .doc = "soft targets in the mask phase too; absent: text alone"},
 	{0},
 };
-const struct section masks_section = {"masks", "learned masks (hard concrete under a Lagrangian), then the cut", sizeof(struct masks_spec), masks_keys, NULL};
+const struct section masks_section = {"masks", "learned masks (hard concrete under a Lagrangian), then the cut", sizeof(struct masks_spec), masks_keys, NULL, NULL};
 
 static const struct key random_keys[] = {
 	{"target", KEY_SECTION, AT(random_spec, target), .section = &shape_section, .doc = "shape; absent: the recipe's target"},
@@ -77,7 +77,7 @@ static const struct key random_keys[] = {
 	{"tied", KEY_BOOL, AT(random_spec, tied), NULL, "true", .doc = "of a teacher made from nothing: the output head is the embedding"},
 	{0},
 };
-static const struct section random_section = {"random", "fresh weights, N(0, 0.02)", sizeof(struct random_spec), random_keys, NULL};
+static const struct section random_section = {"random", "fresh weights, N(0, 0.02)", sizeof(struct random_spec), random_keys, NULL, NULL};
 
 static const struct key init_keys[] = {
 	{"masks", KEY_SECTION, AT(init_spec, masks), .section = &masks_section, .doc = "learn what to remove from the teacher, and cut"},
@@ -86,14 +86,14 @@ static const struct key init_keys[] = {
 	{"model", KEY_STRING, AT(init_spec, model), .doc = "a Hugging Face directory"},
 	{0},
 };
-const struct section init_section = {"init", "where weights come from: exactly one of these", sizeof(struct init_spec), init_keys, NULL};
+const struct section init_section = {"init", "where weights come from: exactly one of these", sizeof(struct init_spec), init_keys, NULL, NULL};
 
 static const struct key student_keys[] = {
 	{"init", KEY_SECTION, AT(student_spec, init), .required = true, .section = &init_section, .doc = "where its weights come from"},
 	{"train", KEY_SECTION, AT(student_spec, train), .required = true, .section = &train_section, .doc = "what it learns then"},
 	{0},
 };
-const struct section student_section = {"student", "a small model: how it starts and how it is trained", sizeof(struct student_spec), student_keys, NULL};
+const struct section student_section = {"student", "a small model: how it starts and how it is trained", sizeof(struct student_spec), student_keys, NULL, NULL};
 
 static const struct key teacher_keys[] = {
 	{"model", KEY_STRING, AT(teacher_spec, model), .doc = "a Hugging Face directory (`teacher: DIR` is short for it)"},
@@ -101,7 +101,7 @@ static const struct key teacher_keys[] = {
 	{"train", KEY_SECTION, AT(teacher_spec, train), .section = &train_section, .doc = "of that teacher"},
 	{0},
 };
-const struct section teacher_section = {"teacher", "the large model", sizeof(struct teacher_spec), teacher_keys, "model"};
+const struct section teacher_section = {"teacher", "the large model", sizeof(struct teacher_spec), teacher_keys, "model", NULL};
 
 static const struct key generate_keys[] = {
 	{"seed", KEY_INT, AT(generate_spec, seed), NULL, "1", .max = BIG, .doc = "of the grammar"},
@@ -109,7 +109,7 @@ static const struct key generate_keys[] = {
 	{"eval_documents", KEY_COUNT, AT(generate_spec, eval_documents), NULL, "300", .min = 1, .max = 1e6, .doc = "to evaluate on"},
 	{0},
 };
-static const struct section generate_section = {"generate", "a corpus made here by a seeded grammar of small stories", sizeof(struct generate_spec), generate_keys, NULL};
+static const struct section generate_section = {"generate", "a corpus made here by a seeded grammar of small stories", sizeof(struct generate_spec), generate_keys, NULL, NULL};
 
 static const struct key domain_keys[] = {
 	{"train", KEY_STRINGS, AT(domain_spec, train), .doc = "files: .txt (documents separated by a line <|endoftext|>), .jsonl (key text), both also .gz"},
@@ -118,14 +118,14 @@ static const struct key domain_keys[] = {
 	{"weight", KEY_REAL, AT(domain_spec, weight), NULL, "1.0", .min = 1e-9, .max = 1e9, .doc = "share of the sequences, relative to the others"},
 	{0},
 };
-const struct section domain_section = {"domain", "one kind of text", sizeof(struct domain_spec), domain_keys, NULL};
+const struct section domain_section = {"domain", "one kind of text", sizeof(struct domain_spec), domain_keys, NULL, NULL};
 
 static const struct key tokenizer_keys[] = {
 	{"path", KEY_STRING, AT(tokenizer_spec, path), .doc = "tokenizer.json or its directory; absent: the teacher's"},
 	{"train_vocabulary", KEY_COUNT, AT(tokenizer_spec, train_vocabulary), "tokens", "0", .max = 1 << 20, .doc = "train a byte-level BPE of this size on the training text; 0: don't"},
 	{0},
 };
-static const struct section tokenizer_section = {"tokenizer", "for a teacher made from nothing", sizeof(struct tokenizer_spec), tokenizer_keys, "path"};
+static const struct section tokenizer_section = {"tokenizer", "for a teacher made from nothing", sizeof(struct tokenizer_spec), tokenizer_keys, "path", NULL};
 
 static const char *const separators[] = {"auto", "none", "bos", "eos", "both", NULL};
 static const struct key data_keys[] = {
@@ -136,7 +136,7 @@ static const struct key data_keys[] = {
 	{"domains", KEY_NAMED, AT(data_spec, domains), .required = true, .section = &domain_section, .doc = "by name"},
 	{0},
 };
-const struct section data_section = {"data", "text to learn from and to judge by", sizeof(struct data_spec), data_keys, NULL};
+const struct section data_section = {"data", "text to learn from and to judge by", sizeof(struct data_spec), data_keys, NULL, NULL};
 
 static const char *const metrics_kinds[] = {"csv", "jsonl", NULL};
 static const struct key report_keys[] = {
@@ -147,7 +147,7 @@ static const struct key report_keys[] = {
 	{"metrics", KEY_CHOICE, AT(report_spec, metrics), NULL, "csv", .choices = metrics_kinds, .doc = "format of metrics files"},
 	{0},
 };
-const struct section report_section = {"report", "how students are compared", sizeof(struct report_spec), report_keys, NULL};
+const struct section report_section = {"report", "how students are compared", sizeof(struct report_spec), report_keys, NULL, NULL};
 
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
 static const char *const computes[] = {"fp32", "bf16", NULL};
@@ -166,7 +166,7 @@ static const struct key recipe_keys[] = {
 	{"report", KEY_SECTION, AT(recipe_spec, report), NULL, "{}", .section = &report_section, .doc = "how they are compared"},
 	{0},
 };
-const struct section recipe_section = {"recipe", "the whole file", sizeof(struct recipe_spec), recipe_keys, NULL};
+const struct section recipe_section = {"recipe", "the whole file", sizeof(struct recipe_spec), recipe_keys, NULL, NULL};
 
 /* ---- what the tables cannot say ---- */
 

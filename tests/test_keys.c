@@ -21,6 +21,15 @@ struct plant {
 	struct leaf *leaf;
 	struct leaf *given;
 	struct named_list leaves;
+	struct section_list twigs, buds;
+	double bend;
+	struct branch *branch;
+};
+struct branch {
+	const struct yaml_node *at;
+	int64_t size;
+	double girth;
+	struct section_list leaves;
 };
 
 static const struct key leaf_keys[] = {
@@ -28,7 +37,15 @@ static const struct key leaf_keys[] = {
 	{"rate", KEY_REAL, offsetof(struct leaf, rate), NULL, NULL, .required = true, .max = 1, .doc = "of growth"},
 	{0},
 };
-static const struct section leaf_section = {"leaf", "one leaf", sizeof(struct leaf), leaf_keys, "rate"};
+static const struct section leaf_section = {"leaf", "one leaf", sizeof(struct leaf), leaf_keys, "rate", NULL};
+/* Of one leaf, said inline, or of several. */
+static const struct key branch_keys[] = {
+	{"size", KEY_INT, offsetof(struct branch, size), NULL, "2", .max = 9, .unless = "leaves", .doc = "of its only leaf"},
+	{"girth", KEY_REAL, offsetof(struct branch, girth), NULL, "0.5", .max = 1, .doc = "around"},
+	{"leaves", KEY_SECTIONS, offsetof(struct branch, leaves), .section = &leaf_section, .doc = "in order"},
+	{0},
+};
+static const struct section branch_section = {"branch", "leaves in order", sizeof(struct branch), branch_keys, NULL, "leaves"};
 static const char *const kinds[] = {"tree", "shrub", "herb", NULL};
 static const struct key plant_keys[] = {
 	{"name", KEY_STRING, offsetof(struct plant, name), .doc = "what it is called"},
@@ -43,9 +60,13 @@ static const struct key plant_keys[] = {
 	{"leaf", KEY_SECTION, offsetof(struct plant, leaf), .section = &leaf_section, .doc = "the first"},
 	{"given", KEY_SECTION, offsetof(struct plant, given), NULL, "{rate: 0.5}", .section = &leaf_section, .doc = "there without being asked"},
 	{"leaves", KEY_NAMED, offsetof(struct plant, leaves), .section = &leaf_section, .doc = "by name"},
+	{"twigs", KEY_SECTIONS, offsetof(struct plant, twigs), .section = &leaf_section, .doc = "from the ground up"},
+	{"buds", KEY_SECTIONS, offsetof(struct plant, buds), NULL, "[{rate: 0.25}, 1]", .section = &leaf_section, .doc = "there without being asked"},
+	{"bend", KEY_REAL, offsetof(struct plant, bend), .min = -1, .max = 1, .doc = "absent: it stands free"},
+	{"branch", KEY_SECTION, offsetof(struct plant, branch), .section = &branch_section, .doc = "the lowest"},
 	{0},
 };
-static const struct section plant_section = {"plant", "a plant", sizeof(struct plant), plant_keys, NULL};
+static const struct section plant_section = {"plant", "a plant", sizeof(struct plant), plant_keys, NULL, NULL};
 
 struct parsed {
 	struct yaml_tree tree;
@@ -127,6 +148,12 @@ static void everything_absent_is_its_default(void **state)
 	assert_true(p.plant->given->rate == 0.5);
 	assert_ptr_equal(p.plant->given->at, p.tree.root);
 	assert_int_equal(p.plant->leaves.n, 0);
+	assert_int_equal(p.plant->twigs.n, 0);
+	assert_int_equal(p.plant->buds.n, 2);
+	assert_true(((struct leaf *)p.plant->buds.v[1])->rate == 1);
+	assert_ptr_equal(((struct leaf *)p.plant->buds.v[1])->at, p.tree.root);
+	assert_ptr_equal(p.plant->buds.at[0], p.tree.root);
+	assert_true(isnan(p.plant->bend));
 	release(&p);
 }
 
@@ -137,7 +164,7 @@ static void null_is_as_good_as_absent(void **state)
 	struct parsed p, q;
 	struct err e;
 	assert_ok(parse(&p, "{name: null, green: null, rings: ~, seeds: null, height: ~, kind: null, ints: null, reals: null, strings: null, "
-			    "leaf: null, given: null, leaves: null}", &e), &e);
+			    "leaf: null, given: null, leaves: null, twigs: null, buds: null, bend: null, branch: null}", &e), &e);
 	assert_ok(parse(&q, "{}", &e), &e);
 	char *a = dump(p.plant), *b = dump(q.plant);
 	assert_string_equal(a, b);
@@ -172,6 +199,54 @@ static void every_type_is_read(void **state)
 	assert_int_equal(((struct leaf *)p.plant->leaves.v[1])->size, 9);
 	assert_int_equal(p.plant->leaves.at[1]->line, 11);
 	release(&p);
+}
+
+static void sections_keep_their_order(void **state)
+{
+	(void)state;
+	struct parsed p, q;
+	struct err e;
+	assert_ok(parse(&p, "twigs: [{rate: 0.5}, 0.25, {size: 7, rate: 1}]\nbuds: 0.125\nbend: 0\n", &e), &e);
+	assert_int_equal(p.plant->twigs.n, 3);
+	assert_true(((struct leaf *)p.plant->twigs.v[1])->rate == 0.25);
+	assert_int_equal(((struct leaf *)p.plant->twigs.v[2])->size, 7);
+	assert_int_equal(p.plant->twigs.at[2]->column, 28);
+	assert_int_equal(p.plant->buds.n, 1);
+	assert_true(((struct leaf *)p.plant->buds.v[0])->rate == 0.125);
+	assert_true(p.plant->bend == 0);
+	assert_ok(parse(&q, "twigs: {rate: 0.5}\n", &e), &e);
+	assert_int_equal(q.plant->twigs.n, 1);
+	assert_ptr_equal(((struct leaf *)q.plant->twigs.v[0])->at, q.plant->twigs.at[0]);
+	release(&p);
+	release(&q);
+}
+
+/* A sequence in a mapping's place is the value of list_key; what says the same in another way is then refused. */
+static void a_section_may_be_given_as_a_list(void **state)
+{
+	(void)state;
+	static const char *const texts[] = {"branch: [1, {size: 9, rate: 0}]\n", "branch:\n  leaves:\n  - 1\n  - {size: 9, rate: 0}\n"};
+	struct parsed p[2];
+	char *dumps[2];
+	struct err e;
+	for (int i = 0; i < 2; i++) {
+		assert_ok(parse(&p[i], texts[i], &e), &e);
+		assert_int_equal(p[i].plant->branch->leaves.n, 2);
+		assert_int_equal(((struct leaf *)p[i].plant->branch->leaves.v[1])->size, 9);
+		assert_int_equal(p[i].plant->branch->size, 0);
+		assert_true(p[i].plant->branch->girth == 0.5);
+		dumps[i] = dump(p[i].plant);
+	}
+	assert_string_equal(dumps[0], dumps[1]);
+	assert_null(strstr(strstr(dumps[0], "branch:"), "\n  size:"));
+	struct parsed one;
+	assert_ok(parse(&one, "branch: {leaves: null}\n", &e), &e);
+	assert_int_equal(one.plant->branch->size, 2);
+	for (int i = 0; i < 2; i++) {
+		free(dumps[i]);
+		release(&p[i]);
+	}
+	release(&one);
 }
 
 static void merged_keys_give_way_to_written_ones(void **state)
@@ -255,6 +330,17 @@ static void refusals_point_at_the_place(void **state)
 		{"leaves: {a/b: 1}\n", "1:10", "a name has"},
 		{"leaves: {-a: 1}\n", "1:10", "a name has"},
 		{"leaves: {a123456789b123456789c123456789d123456789e12345678: 1}\n", "1:10", "a name has at most 48"},
+		{"twigs: []\n", "1:8", "twigs: expected at least one"},
+		{"twigs: [1, {seize: 2}]\n", "1:13", "unknown key 'seize' in leaf; did you mean 'size'?"},
+		{"twigs: [1, {size: 2}]\n", "1:12", "the key 'rate' is missing"},
+		{"twigs: [1, [1]]\n", "1:12", "leaf: expected a mapping\n"},
+		{"twigs:\n  size: 2\n", "2:3", "the key 'rate' is missing"},
+		{"twigs: 2\n", "1:8", "rate: 2 is outside 0 to 1"},
+		{"branch: []\n", "1:9", "leaves: expected at least one"},
+		{"branch: [2]\n", "1:10", "rate: 2 is outside 0 to 1"},
+		{"branch: 1\n", "1:9", "branch: expected a mapping or a list"},
+		{"branch: {leaves: [1], size: 2}\n", "1:29", "size: not beside leaves, which takes its place"},
+		{"bend: 2\n", "1:7", "bend: 2 is outside -1 to 1"},
 		{"- a\n", "1:1", "plant: expected a mapping"},
 		{"oak\n", "1:1", "plant: expected a mapping"},
 	};
@@ -269,7 +355,8 @@ static void the_dump_parses_to_the_same_dump(void **state)
 	(void)state;
 	static const char text[] = "name: \"say \\\"oak\\\" \\\\ twice\\n\\t\\rtab é\"\ngreen: false\nseeds: 123456789012345\nheight: 0.1234567890123\n"
 				   "ints: []\nreals: [1e-3, 0.30000000000000004]\nstrings: ['null', '5', 'a, b', ' # no comment']\n"
-				   "leaf: 0.25\nleaves: {low: {rate: 1}, null_: {size: 9, rate: 0}}\n";
+				   "leaf: 0.25\nleaves: {low: {rate: 1}, null_: {size: 9, rate: 0}}\n"
+				   "twigs: [0.5, {size: 8, rate: 0}]\nbuds: 0\nbend: -0.5\nbranch: [1, {size: 4, rate: 0.5}]\n";
 	struct parsed p, q;
 	struct err e;
 	assert_ok(parse(&p, text, &e), &e);
@@ -284,6 +371,9 @@ static void the_dump_parses_to_the_same_dump(void **state)
 	assert_true(q.plant->reals.v[1] == 0.30000000000000004);
 	assert_true(section_hash(&plant_section, p.plant) == section_hash(&plant_section, q.plant));
 	q.plant->leaf->size++;
+	assert_false(section_hash(&plant_section, p.plant) == section_hash(&plant_section, q.plant));
+	q.plant->leaf->size--;
+	((struct leaf *)q.plant->branch->leaves.v[1])->size++;
 	assert_false(section_hash(&plant_section, p.plant) == section_hash(&plant_section, q.plant));
 	free(first);
 	free(second);
@@ -307,6 +397,8 @@ static void the_reference_has_a_row_for_every_key(void **state)
 	assert_non_null(strstr(text, "| `rate` | number, 0 to 1 | required | of growth |"));
 	assert_non_null(strstr(text, "| `kind` | tree, shrub, herb | herb | of plant |"));
 	assert_non_null(strstr(text, "| `seeds` | count of seeds, 0 to 1e+15 | 1Ki | each year |"));
+	assert_non_null(strstr(text, "| `leaves` | names → leaf | – | by name |"));
+	assert_non_null(strstr(text, "| `twigs` | leaf, or a list of them | – | from the ground up |"));
 	char *leaf = strstr(text, "**leaf**");
 	assert_non_null(leaf);
 	assert_null(strstr(leaf + 1, "**leaf**"));
@@ -320,6 +412,8 @@ int main(void)
 		cmocka_unit_test(everything_absent_is_its_default),
 		cmocka_unit_test(null_is_as_good_as_absent),
 		cmocka_unit_test(every_type_is_read),
+		cmocka_unit_test(sections_keep_their_order),
+		cmocka_unit_test(a_section_may_be_given_as_a_list),
 		cmocka_unit_test(merged_keys_give_way_to_written_ones),
 		cmocka_unit_test(refusals_point_at_the_place),
 		cmocka_unit_test(the_dump_parses_to_the_same_dump),
