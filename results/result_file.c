@@ -53,6 +53,18 @@ static json_t *train_json(const struct result_train *t)
 			 "total_flops", number(t->total_flops), "lr", number(t->lr), "lr_candidates", candidates);
 }
 
+static json_t *distill_json(const struct result_distill *d)
+{
+	if (!d->present)
+		return json_null();
+	json_t *cache = json_null();
+	if (d->cached)
+		cache = json_pack("{s:s, s:o, s:o, s:o}", "text", d->cache, "bytes_per_token", number(d->cache_bytes_per_token),
+				  "mass", number(d->cache_mass), "tokens", number(d->cache_tokens));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "text", d->text, "teacher_ce", number(d->teacher_ce), "ce", number(d->ce),
+			 "agree", number(d->agree), "cache", cache);
+}
+
 static json_t *evals_json(const struct result *r)
 {
 	json_t *list = json_array();
@@ -83,12 +95,13 @@ json_t *result_to_json(const struct result *r)
 	json_t *warnings = json_array();
 	for (int i = 0; i < r->n_warnings; i++)
 		json_array_append_new(warnings, json_string(r->warnings[i]));
-	return json_pack("{s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", r->name,
-			 "role", r->role, "init", r->init, "seed", (json_int_t)r->seed, "model", r->model, "shape",
-			 shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+			 r->name, "role", r->role, "init", r->init, "init_id", r->init_id, "seed", (json_int_t)r->seed, "model",
+			 r->model, "shape", shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
 			 number(r->flops_per_token), "bytes", (json_int_t)r->bytes, "tokens_per_s", number(r->tokens_per_s),
 			 "heldout_nll", number(r->heldout_nll),
-			 "train", r->trained ? train_json(&r->train) : json_null(), "eval", evals_json(r), "stamp",
+			 "train", r->trained ? train_json(&r->train) : json_null(), "distill",
+			 distill_json(&r->distill), "eval", evals_json(r), "stamp",
 			 stamp_json(&r->stamp), "metrics", file_json(r->metrics), "masks_metrics",
 			 file_json(r->masks_metrics), "warnings", warnings);
 }

@@ -1,11 +1,15 @@
 /* result.json: what is known about one finished student (or the teacher) of one seed. Stages write it, `compare` and the
  * report read it; its directory may be moved. Test: tests/test_compare.c
  *
- *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "seed": 17, "model": "model",
+ *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "init_id": "00ff…" (students with the same one started
+ *    alike, seed by seed; "" or absent: unknown), "seed": 17, "model": "model",
  *    "shape": {"layers" "hidden" "heads" "kv_heads" "head_dim" "intermediate" "vocab"},
  *    "parameters": 1, "flops_per_token": 1 (one forward pass at sequence_length), "bytes": 1 (weights on disk),
  *    "tokens_per_s": 1 (measured, forward; 0 unknown), "heldout_nll": 1 (nat/token on the held-out set of the curves; 0 unknown),
  *    "train": {"tokens" "init_tokens" "unique_tokens" "epochs" "total_flops" "lr" "lr_candidates": [{"lr", "nll"}]} | absent,
+ *    "distill": {"text": "forward_kl w 0.9 tau 1", "teacher_ce" "ce" "agree" (means over the last tenth of the training steps,
+ *      on the training batches; the teacher's and the student's CE on the same rows), "cache": {"text": "top_k 32, tail",
+ *      "bytes_per_token" "mass" "tokens"} | absent: online} | absent: trained on text alone,
  *    "eval": [{"domain", …what evaluation_to_json gives…, "documents_file": "eval-stories.csv"}],
  *    "stamp": {"commit" "device" "dtype" "threads" "seed" "started" "recipe" "recipe_hash" "model_hash"},
  *    "metrics": "metrics.csv" | null, "masks_metrics": "masks.csv" | null, "warnings": ["…"]}
@@ -38,6 +42,15 @@ struct result_train {
 		double lr, nll; /* held-out, nat per token */
 	} candidates[RESULT_MAX_LRS];
 };
+struct result_distill {
+	bool present;          /* false: trained on text alone; the rest is 0 then */
+	char text[200];        /* the losses, weights and temperatures; equal for equal distillation */
+	double teacher_ce, ce; /* nat per token */
+	double agree;          /* in [0,1], same top-1 */
+	bool cached;           /* soft targets from disk: */
+	char cache[96];        /* what was kept, "top_k 32, tail": the first number is the size, the rest names the convention */
+	double cache_bytes_per_token, cache_mass, cache_tokens; /* mass kept, in [0,1]; 0: not known */
+};
 struct result_stamp {
 	char commit[64], device[160], dtype[8], started[32], recipe[64], recipe_hash[20], model_hash[20];
 	int threads;
@@ -45,7 +58,7 @@ struct result_stamp {
 };
 struct result {
 	char dir[1024];  /* where it was read from; not in the file */
-	char name[64], role[16], init[32];
+	char name[64], role[16], init[32], init_id[20];
 	char model[256]; /* the checkpoint, relative to result.json's directory or absolute */
 	uint64_t seed;
 	struct shape shape;
@@ -53,6 +66,7 @@ struct result {
 	double flops_per_token, tokens_per_s, heldout_nll;
 	bool trained;    /* train holds something */
 	struct result_train train;
+	struct result_distill distill;
 	int n_evals;
 	struct result_eval evals[RESULT_MAX_EVALS];
 	struct result_stamp stamp;

@@ -106,6 +106,41 @@ out:
 	return rc;
 }
 
+static int read_cache(struct result_distill *d, const json_t *distill, const char *path, struct err *e)
+{
+	int rc = -1;
+	json_t *j;
+	TRY(json_get_child(distill, path, "cache", JSON_OBJECT, &j, e));
+	d->cached = j;
+	if (j) {
+		TEXT(j, "text", d->cache);
+		TRY(json_get_double(j, path, "bytes_per_token", 0, 0, DBL_MAX, &d->cache_bytes_per_token, e));
+		TRY(json_get_double(j, path, "mass", 0, 0, DBL_MAX, &d->cache_mass, e));
+		TRY(json_get_double(j, path, "tokens", 0, 0, DBL_MAX, &d->cache_tokens, e));
+	}
+	rc = 0;
+out:
+	return rc;
+}
+
+static int read_distill(struct result_distill *d, const json_t *root, const char *path, struct err *e)
+{
+	int rc = -1;
+	json_t *j;
+	TRY(json_get_child(root, path, "distill", JSON_OBJECT, &j, e));
+	d->present = j;
+	if (j) {
+		TEXT(j, "text", d->text);
+		TRY(real_of(j, path, "teacher_ce", &d->teacher_ce, e));
+		TRY(real_of(j, path, "ce", &d->ce, e));
+		TRY(real_of(j, path, "agree", &d->agree, e));
+		TRY(read_cache(d, j, path, e));
+	}
+	rc = 0;
+out:
+	return rc;
+}
+
 /* A name that stays in its directory. */
 static int read_documents(struct result_eval *v, const char *dir, const char *path, struct err *e)
 {
@@ -204,6 +239,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TEXT(j, "name", r->name);
 	TEXT(j, "role", r->role);
 	TEXT(j, "init", r->init);
+	TEXT(j, "init_id", r->init_id);
 	TEXT(j, "model", r->model);
 	TEXT(j, "metrics", r->metrics);
 	TEXT(j, "masks_metrics", r->masks_metrics);
@@ -215,6 +251,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TRY(real_of(j, path, "tokens_per_s", &r->tokens_per_s, e));
 	TRY(real_of(j, path, "heldout_nll", &r->heldout_nll, e));
 	TRY(read_train(r, j, path, e));
+	TRY(read_distill(&r->distill, j, path, e));
 	TRY(read_stamp(&r->stamp, j, path, e));
 	TRY(read_warnings(r, j, path, e));
 	rc = read_evals(r, j, dir, path, e);

@@ -1,4 +1,4 @@
-/* What the tests of comparison and report start from: a directory and room for a few results. */
+/* What the tests of comparison and report start from: a directory and room for results. */
 #ifndef TESTS_RESULTS_WORLD_H
 #define TESTS_RESULTS_WORLD_H
 
@@ -6,7 +6,7 @@
 
 #include "results/result_file.h"
 
-enum { MAX_RESULTS = 8 };
+enum { MAX_RESULTS = 64 };
 struct world {
 	struct test_path dir;
 	struct result *results[MAX_RESULTS];

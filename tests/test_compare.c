@@ -197,6 +197,10 @@ static void result_round_trip(void **state)
 	struct err e;
 	r->n_warnings = 1;
 	strcpy(r->warnings[0], "300 \"steps\" – few");
+	strcpy(r->init_id, "00ff");
+	r->distill = (struct result_distill){.present = true, .text = "forward_kl w 0.9 tau 1", .teacher_ce = 1.5, .ce = 2.25,
+					     .agree = 0.5, .cached = true, .cache = "top_k 32, tail", .cache_bytes_per_token = 77.5,
+					     .cache_mass = 0.97, .cache_tokens = 1e6};
 	assert_ok(result_write(r, w->dir.text, &e), &e);
 	assert_ok(result_read(&back, w->dir.text, &e), &e);
 	json_t *ja = result_to_json(r), *jb = result_to_json(back);
@@ -204,6 +208,8 @@ static void result_round_trip(void **state)
 	assert_string_equal(a, b);
 	assert_true(isnan(back->train.candidates[1].nll) && back->seed == UINT64_MAX);
 	assert_true(back->evals[0].scores.nll == r->evals[0].scores.nll);
+	assert_string_equal(back->init_id, "00ff");
+	assert_true(back->distill.present && back->distill.cached && back->distill.cache_bytes_per_token == 77.5);
 	free(a);
 	free(b);
 	json_decref(ja);
@@ -238,6 +244,8 @@ static void lying_files_are_refused(void **state)
 		{"result.json", "eval-stories.csv", "../eval.csv", "'documents_file'"},
 		{"result.json", "eval-stories.csv", "eval-story.csv", "eval-story.csv"},
 		{"result.json", "{", "[", "result.json:"},
+		{"result.json", "\"distill\": null", "\"distill\": {\"text\": 1}", "'text'"},
+		{"result.json", "\"distill\": null", "\"distill\": {\"cache\": \"top_k\"}", "'cache'"},
 		{"eval-stories.csv", "document,tokens,", "document,token,", "column 'tokens'"},
 		{"eval-stories.csv", "\n1,", "\n1,2,", "eval-stories.csv:3"},
 		{"eval-stories.csv", "\n1,", "\n1,-", "eval-stories.csv:3"},
