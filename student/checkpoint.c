@@ -1,6 +1,6 @@
 /* A student's state on disk: one safetensors file, written under a temporary name and renamed. Knows nothing of what the
  * caller's metadata mean. Test: tests/test_checkpoint.c */
-#include "student/student.h"
+#include "student/projections.h"
 
 #include "model/safetensors.h"
 
@@ -12,19 +12,30 @@
 #define BLOCK_ELEMS ((size_t)1 << 20) /* that pass through the host at a time */
 #define KEY_LAYOUT "espalier.layout"
 #define KEY_STEP "espalier.step"
+#define KEY_PROJECTIONS "espalier.projections" /* only where there are any */
 #define KEY_STATE "espalier.state"
 
 struct flat {
 	const char *name;
 	float *device;
+	size_t n_elems;
 };
-enum { N_FLAT = 3 };
+enum { MAX_FLATS = 6, DESCRIPTION = 1024 };
 
-static void flats_of(const struct student *s, struct flat out[N_FLAT])
+/* Returns how many there are; the masters come first. */
+static int flats_of(const struct student *s, struct flat out[MAX_FLATS])
 {
-	out[0] = (struct flat){"master", s->params.master};
-	out[1] = (struct flat){"m", s->m};
-	out[2] = (struct flat){"v", s->v};
+	const struct projections *p = s->projections;
+	size_t n = s->layout.n_elems;
+	out[0] = (struct flat){"master", s->params.master, n};
+	out[1] = (struct flat){"m", s->m, n};
+	out[2] = (struct flat){"v", s->v, n};
+	if (!p)
+		return 3;
+	out[3] = (struct flat){"projections", p->w, p->n_elems};
+	out[4] = (struct flat){"projections.m", p->m, p->n_elems};
+	out[5] = (struct flat){"projections.v", p->v, p->n_elems};
+	return 6;
 }
 
 /* Everything that decides where an element lies, in words that an error can show. */
@@ -45,27 +56,31 @@ static void extra_name(const struct checkpoint_array *a, char *out, size_t n)
 static void declare(struct safetensors_writer *w, const struct student *s, const char *metadata,
 		    const struct checkpoint_array *extra, int n_extra)
 {
-	char text[512];
-	struct flat flats[N_FLAT];
+	char text[DESCRIPTION];
+	struct flat flats[MAX_FLATS];
+	int n_flats = flats_of(s, flats);
 	describe(&s->layout.arch, text, sizeof text);
 	safetensors_declare_metadata(w, KEY_LAYOUT, text);
 	snprintf(text, sizeof text, "%d", s->step);
 	safetensors_declare_metadata(w, KEY_STEP, text);
 	safetensors_declare_metadata(w, KEY_STATE, metadata);
-	flats_of(s, flats);
-	for (int i = 0; i < N_FLAT; i++)
-		safetensors_declare(w, flats[i].name, DTYPE_F32, 1, &s->layout.n_elems);
+	if (s->projections) {
+		projections_describe(s->projections, text, sizeof text);
+		safetensors_declare_metadata(w, KEY_PROJECTIONS, text);
+	}
+	for (int i = 0; i < n_flats; i++)
+		safetensors_declare(w, flats[i].name, DTYPE_F32, 1, &flats[i].n_elems);
 	for (int i = 0; i < n_extra; i++) {
 		extra_name(&extra[i], text, sizeof text);
 		safetensors_declare_raw(w, text, "U8", 1, 1, &extra[i].n_bytes);
 	}
 }
 
-static int write_flat(struct safetensors_writer *w, const struct student *s, const float *device, float *block, struct err *e)
+static int write_flat(struct safetensors_writer *w, struct ops *ops, const struct flat *f, float *block, struct err *e)
 {
-	for (size_t at = 0; at < s->layout.n_elems; at += BLOCK_ELEMS) {
-		size_t n = s->layout.n_elems - at < BLOCK_ELEMS ? s->layout.n_elems - at : BLOCK_ELEMS;
-		s->ops->download(s->ops, block, device + at, n * sizeof *block);
+	for (size_t at = 0; at < f->n_elems; at += BLOCK_ELEMS) {
+		size_t n = f->n_elems - at < BLOCK_ELEMS ? f->n_elems - at : BLOCK_ELEMS;
+		ops->download(ops, block, f->device + at, n * sizeof *block);
 		if (safetensors_write(w, block, n * sizeof *block, e) < 0)
 			return -1;
 	}
@@ -76,16 +91,15 @@ int checkpoint_save(const char *path, const struct student *s, const char *metad
 		    int n_extra, struct err *e)
 {
 	struct safetensors_writer *w = NULL;
-	struct flat flats[N_FLAT];
-	int rc = -1;
+	struct flat flats[MAX_FLATS];
+	int rc = -1, n_flats = flats_of(s, flats);
 	float *block = malloc(BLOCK_ELEMS * sizeof *block);
 	if (!block)
 		return err_run(e, "%s: out of memory for a block of %zu bytes", path, BLOCK_ELEMS * sizeof *block);
 	TRY(safetensors_create(&w, path, e));
 	declare(w, s, metadata, extra, n_extra);
-	flats_of(s, flats);
-	for (int i = 0; i < N_FLAT; i++)
-		TRY(write_flat(w, s, flats[i].device, block, e));
+	for (int i = 0; i < n_flats; i++)
+		TRY(write_flat(w, s->ops, &flats[i], block, e));
 	for (int i = 0; i < n_extra; i++)
 		TRY(safetensors_write(w, extra[i].data, extra[i].n_bytes, e));
 	rc = safetensors_commit(w, e);
@@ -98,13 +112,18 @@ out:
 
 static int check_layout(const struct safetensors *f, const char *path, const struct student *s, struct err *e)
 {
-	char want[512];
+	char want[DESCRIPTION];
 	const char *found = safetensors_metadata(f, KEY_LAYOUT);
 	describe(&s->layout.arch, want, sizeof want);
 	if (!found)
 		return err_run(e, "%s: not a checkpoint of a student (no %s)", path, KEY_LAYOUT);
 	if (strcmp(found, want))
 		return err_run(e, "%s: a checkpoint of another model: it holds %.300s; expected %s", path, found, want);
+	found = safetensors_metadata(f, KEY_PROJECTIONS);
+	projections_describe(s->projections, want, sizeof want);
+	if (strcmp(found ? found : "none", want))
+		return err_run(e, "%s: a checkpoint with other learned projections: %.300s; expected %.300s", path,
+			       found ? found : "none", want);
 	return 0;
 }
 
@@ -136,32 +155,32 @@ static int find_tensor(const struct safetensors *f, const char *path, const char
 static int check_tensors(const struct safetensors *f, const char *path, const struct student *s,
 			 const struct checkpoint_array *extra, int n_extra, struct err *e)
 {
-	struct flat flats[N_FLAT];
+	struct flat flats[MAX_FLATS];
 	const void *data;
 	char name[128];
-	flats_of(s, flats);
-	for (int i = 0; i < N_FLAT; i++)
-		if (find_tensor(f, path, flats[i].name, "F32", s->layout.n_elems * sizeof(float), &data, e) < 0)
+	int n_flats = flats_of(s, flats);
+	for (int i = 0; i < n_flats; i++)
+		if (find_tensor(f, path, flats[i].name, "F32", flats[i].n_elems * sizeof(float), &data, e) < 0)
 			return -1;
 	for (int i = 0; i < n_extra; i++) {
 		extra_name(&extra[i], name, sizeof name);
 		if (find_tensor(f, path, name, "U8", extra[i].n_bytes, &data, e) < 0)
 			return -1;
 	}
-	if (safetensors_count(f) != N_FLAT + n_extra)
+	if (safetensors_count(f) != n_flats + n_extra)
 		return err_run(e, "%s: %d tensors in this checkpoint, expected %d: it belongs to another kind of stage", path,
-			       safetensors_count(f), N_FLAT + n_extra);
+			       safetensors_count(f), n_flats + n_extra);
 	return 0;
 }
 
 static void take(const struct safetensors *f, struct student *s, const struct checkpoint_array *extra, int n_extra)
 {
-	struct flat flats[N_FLAT];
+	struct flat flats[MAX_FLATS];
 	char name[128];
-	flats_of(s, flats);
-	for (int i = 1; i < N_FLAT; i++)
+	int n_flats = flats_of(s, flats);
+	for (int i = 1; i < n_flats; i++)
 		s->ops->upload(s->ops, flats[i].device, safetensors_find(f, flats[i].name)->data,
-			       s->layout.n_elems * sizeof(float));
+			       flats[i].n_elems * sizeof(float));
 	student_load(s, safetensors_find(f, flats[0].name)->data);
 	for (int i = 0; i < n_extra; i++) {
 		extra_name(&extra[i], name, sizeof name);

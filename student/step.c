@@ -1,14 +1,27 @@
-/* One training step: micro-batches that add gradients, then clipping and AdamW. Test: tests/test_student.c */
+/* One micro-batch of a training step: row weights, the pass through model and head, the sums. What ends a step is in
+ * student/update.c. Test: tests/test_student.c, tests/test_student_distil.c */
 #include "student/buffers.h"
+#include "student/projections.h"
 
 #include <math.h>
+#include <string.h>
 
 /* A cross-entropy weight that asks for the value and leaves the gradient as it is: far below fp32's resolution of the KL's. */
 #define WATCH_ONLY 1e-16f
 
+/* What a micro-batch is given. */
+struct micro {
+	struct student *student;
+	const struct step_loss *loss;
+	int n_teachers;
+	const struct step_teacher *teachers;
+};
+
 void student_begin(struct student *s)
 {
 	s->ops->zero(s->ops, s->grads, s->layout.n_elems * sizeof(float));
+	if (s->projections)
+		s->ops->zero(s->ops, s->projections->grads, s->projections->n_elems * sizeof(float));
 	s->buffers->loss_sum = 0;
 }
 
@@ -17,8 +30,8 @@ const struct batch *student_upload(struct student *s, const struct train_batch *
 	struct student_buffers *b = s->buffers;
 	size_t n_bytes = (size_t)b->N * sizeof(int32_t);
 	for (int i = 0; i < b->N; i++) {
-		bool counted = from->targets[i] >= 0;
-		b->kinds[i] = (struct row_kind){counted, from->flags && (from->flags[i] & TRAIN_TARGET_IS_SEPARATOR)};
+		bool counted = from->targets[i] >= 0, separator = from->flags && (from->flags[i] & TRAIN_TARGET_IS_SEPARATOR);
+		b->kinds[i] = (struct row_kind){.counted = counted, .separator = separator};
 		b->host_s[i] = counted ? from->targets[i] : 0;
 	}
 	s->ops->upload(s->ops, b->targets, b->host_s, n_bytes);
@@ -28,76 +41,163 @@ const struct batch *student_upload(struct student *s, const struct train_batch *
 	return &b->batch;
 }
 
-static bool distils(const struct row_kind *row, const struct step_loss *loss)
+/* ---- row weights ---- */
+
+static float share_of(const struct step_teacher *t, int row)
 {
-	return row->counted && !(loss->kd_skip_separators && row->separator);
+	if (t->soft->kind == SOFT_TARGETS_NONE)
+		return 0;
+	return t->share ? t->share[row] : 1;
 }
 
-static void upload_weights(struct student *s, const struct step_loss *loss, bool kd)
+static bool has_soft_targets(const struct micro *m, int row)
 {
-	struct student_buffers *b = s->buffers;
-	float one = 1.0f / (float)loss->step_tokens;
+	const struct row_kind *kind = &m->student->buffers->kinds[row];
+	if (!kind->counted || (m->loss->kd_skip_separators && kind->separator))
+		return false;
+	for (int k = 0; k < m->n_teachers; k++)
+		if (share_of(&m->teachers[k], row) > 0)
+			return true;
+	return false;
+}
+
+static void upload_rows(const struct micro *m, float *device)
+{
+	struct ops *ops = m->student->ops;
+	ops->upload(ops, device, m->student->buffers->host_rows, (size_t)m->student->buffers->N * sizeof(float));
+}
+
+/* Returns whether any row has a gradient in the output head. */
+static bool upload_ce_weights(const struct micro *m, float one)
+{
+	struct student_buffers *b = m->student->buffers;
+	bool learns = false;
 	for (int i = 0; i < b->N; i++) {
-		bool row_kd = kd && distils(&b->kinds[i], loss);
-		float ce = row_kd ? fmaxf(loss->ce_weight, WATCH_ONLY) : 1.0f;
-		b->host_ce[i] = b->kinds[i].counted ? ce * one : 0.0f;
-		b->host_kl[i] = row_kd ? one : 0.0f;
+		bool soft = b->kinds[i].soft;
+		float ce = soft ? fmaxf(m->loss->ce_weight, WATCH_ONLY) : 1.0f;
+		b->host_rows[i] = b->kinds[i].counted ? ce * one : 0.0f;
+		learns |= b->kinds[i].counted && (!soft || m->loss->ce_weight > 0 || m->loss->n_terms > 0);
 	}
-	s->ops->upload(s->ops, b->ce_weight, b->host_ce, (size_t)b->N * sizeof(float));
-	if (kd)
-		s->ops->upload(s->ops, b->kd_weight, b->host_kl, (size_t)b->N * sizeof(float));
+	upload_rows(m, b->ce_weight);
+	return learns;
 }
 
-static void run_head(struct student *s, const struct step_loss *loss, const struct soft_targets *soft, const void *hidden)
+/* As upload_ce_weights returns. */
+static bool upload_weights(const struct micro *m)
 {
+	struct student_buffers *b = m->student->buffers;
+	float one = 1.0f / (float)m->loss->step_tokens;
+	for (int i = 0; i < b->N; i++)
+		b->kinds[i].soft = has_soft_targets(m, i);
+	for (int k = 0; k < m->n_teachers; k++) {
+		if (m->teachers[k].soft->kind == SOFT_TARGETS_NONE)
+			continue;
+		for (int i = 0; i < b->N; i++)
+			b->host_rows[i] = b->kinds[i].soft ? share_of(&m->teachers[k], i) * one : 0.0f;
+		upload_rows(m, b->teachers[k].weight);
+	}
+	return upload_ce_weights(m, one);
+}
+
+/* ---- the head ---- */
+
+static struct head_teacher head_teacher_of(const struct soft_targets *soft, const struct teacher_rows *rows)
+{
+	bool dense = soft->kind == SOFT_TARGETS_DENSE; /* sparse targets bring these with them */
+	return (struct head_teacher){.soft = soft, .weight = rows->weight, .divergence = rows->divergence,
+				     .ce = dense ? rows->ce : NULL, .argmax = dense ? rows->argmax : NULL};
+}
+
+/* `learns` false: the cross-entropy is watched and nothing flows back. */
+static void run_head(const struct micro *m, const void *hidden, bool learns)
+{
+	struct student *s = m->student;
 	struct student_buffers *b = s->buffers;
-	bool kd = soft != NULL;
+	int C = s->layout.arch.shape.C;
 	struct head_loss l = {
-		.N = b->N, .C = s->layout.arch.shape.C, .V = s->layout.arch.shape.V, .hidden = hidden,
+		.N = b->N, .C = C, .V = s->layout.arch.shape.V, .hidden = hidden,
 		.head = params_matrix(&s->params, PARAM_HEAD, -1), .head_type = s->params.type, .target = b->targets,
-		.ce_weight = b->ce_weight, .n_terms = kd ? loss->n_terms : 0, .terms = loss->terms, .n_teachers = kd,
-		.dhidden = b->dhidden, .dhead = params_in(&s->layout, s->grads, PARAM_HEAD, -1), .ce = b->ce,
-		.argmax_s = kd ? b->argmax_s : NULL,
+		.ce_weight = b->ce_weight, .terms = m->loss->terms, .dhidden = learns ? b->dhidden : NULL,
+		.dhead = learns ? params_in(&s->layout, s->grads, PARAM_HEAD, -1) : NULL, .ce = b->ce,
 	};
-	if (kd)
-		l.teachers[0] = (struct head_teacher){.soft = soft, .weight = b->kd_weight, .divergence = b->kl, .argmax = b->argmax_t};
+	for (int k = 0; k < m->n_teachers; k++)
+		if (m->teachers[k].soft->kind != SOFT_TARGETS_NONE)
+			l.teachers[l.n_teachers++] = head_teacher_of(m->teachers[k].soft, &b->teachers[k]);
+	if (l.n_teachers) {
+		l.n_terms = m->loss->n_terms;
+		l.argmax_s = b->argmax_s;
+	}
+	if (!learns)
+		s->ops->zero(s->ops, b->dhidden, (size_t)b->N * (size_t)C * dtype_size(s->ops->act));
 	fused_head_run(s->head, s->ops, &l);
 }
 
-static void add_kd_row(const struct student_buffers *b, int i, struct step_sums *sums)
-{
-	sums->terms[0] += (double)b->host_kl[i];
-	sums->kd_tokens++;
-	sums->agree += b->host_s[i] == b->host_t[i];
-}
+/* ---- sums ---- */
 
-static void add_row(const struct student_buffers *b, int i, struct step_sums *sums)
+static void add_ce(const struct student_buffers *b, struct step_sums *sums)
 {
-	sums->ce += (double)b->host_ce[i];
-	sums->tokens++;
-	if (!b->kinds[i].separator) {
-		sums->ce_text += (double)b->host_ce[i];
-		sums->text_tokens++;
-	}
-}
-
-static void add_sums(struct student *s, const struct step_loss *loss, bool kd, struct step_sums *sums)
-{
-	struct student_buffers *b = s->buffers;
-	size_t n_bytes = (size_t)b->N * 4;
-	s->ops->download(s->ops, b->host_ce, b->ce, n_bytes);
-	if (kd) {
-		s->ops->download(s->ops, b->host_kl, b->kl, n_bytes);
-		s->ops->download(s->ops, b->host_s, b->argmax_s, n_bytes);
-		s->ops->download(s->ops, b->host_t, b->argmax_t, n_bytes);
-	}
 	for (int i = 0; i < b->N; i++) {
-		if (b->kinds[i].counted)
-			add_row(b, i, sums);
-		if (kd && distils(&b->kinds[i], loss))
-			add_kd_row(b, i, sums);
+		if (!b->kinds[i].counted)
+			continue;
+		sums->ce += (double)b->host_rows[i];
+		sums->tokens++;
+		if (!b->kinds[i].separator) {
+			sums->ce_text += (double)b->host_rows[i];
+			sums->text_tokens++;
+		}
 	}
-	b->loss_sum += sums->ce + sums->terms[0];
+}
+
+/* Teacher k's divergences and cross-entropy; rows where it has the largest share so far keep its argmax. */
+static void add_teacher(const struct micro *m, int k, struct step_sums *sums)
+{
+	struct student_buffers *b = m->student->buffers;
+	const struct step_teacher *t = &m->teachers[k];
+	struct ops *ops = m->student->ops;
+	bool sparse = t->soft->kind == SOFT_TARGETS_SPARSE;
+	size_t N = (size_t)b->N, n_terms = (size_t)m->loss->n_terms;
+	ops->download(ops, b->host_terms, b->teachers[k].divergence, N * n_terms * sizeof(float));
+	ops->download(ops, b->host_rows, sparse ? t->soft->ce : b->teachers[k].ce, N * sizeof(float));
+	ops->download(ops, b->host_t, sparse ? t->soft->argmax : b->teachers[k].argmax, N * sizeof(int32_t));
+	for (size_t i = 0; i < N; i++) {
+		float share = b->kinds[i].soft ? share_of(t, (int)i) : 0;
+		if (!(share > 0))
+			continue;
+		for (size_t j = 0; j < n_terms; j++)
+			sums->terms[j] += (double)share * (double)b->host_terms[i * n_terms + j];
+		sums->teacher_ce += (double)share * (double)b->host_rows[i];
+		if (share > b->largest_share[i]) {
+			b->largest_share[i] = share;
+			b->agrees[i] = b->host_s[i] == b->host_t[i];
+		}
+	}
+}
+
+static void add_sums(const struct micro *m, struct step_sums *sums)
+{
+	struct student_buffers *b = m->student->buffers;
+	struct ops *ops = m->student->ops;
+	bool any = false;
+	ops->download(ops, b->host_rows, b->ce, (size_t)b->N * sizeof(float));
+	add_ce(b, sums);
+	for (int k = 0; k < m->n_teachers; k++) {
+		if (m->teachers[k].soft->kind == SOFT_TARGETS_NONE)
+			continue;
+		if (!any) {
+			ops->download(ops, b->host_s, b->argmax_s, (size_t)b->N * sizeof(int32_t));
+			memset(b->largest_share, 0, (size_t)b->N * sizeof(float));
+			any = true;
+		}
+		add_teacher(m, k, sums);
+	}
+	for (int i = 0; any && i < b->N; i++)
+		if (b->kinds[i].soft) {
+			sums->kd_tokens++;
+			sums->agree += b->agrees[i];
+		}
+	b->loss_sum += sums->ce;
+	for (int j = 0; j < m->loss->n_terms; j++)
+		b->loss_sum += sums->terms[j];
 }
 
 void student_microbatch(struct student *s, const struct step_loss *loss, int n_teachers, const struct step_teacher *teachers,
@@ -105,67 +205,11 @@ void student_microbatch(struct student *s, const struct step_loss *loss, int n_t
 			struct step_sums *sums)
 {
 	struct student_buffers *b = s->buffers;
-	bool kd = n_teachers && teachers[0].soft->kind != SOFT_TARGETS_NONE;
-	BUG_ON(n_teachers > s->options.n_teachers || loss->step_tokens == 0);
+	struct micro m = {s, loss, n_teachers, teachers};
+	BUG_ON(n_teachers > s->options.n_teachers || (n_teachers && loss->n_terms > s->options.n_terms) || loss->step_tokens == 0);
+	bool learns = upload_weights(&m);
 	void *hidden = transformer_forward(s->ops, &s->params, s->act, &b->batch, masks, taps);
-	upload_weights(s, loss, kd);
-	run_head(s, loss, kd ? teachers[0].soft : NULL, hidden);
-	add_sums(s, loss, kd, sums);
+	run_head(&m, hidden, learns);
+	add_sums(&m, sums);
 	transformer_backward(s->ops, &s->params, s->act, &b->batch, masks, taps, b->dhidden, s->grads, mask_grads);
-}
-
-static double sum_squares(struct student *s, const float *x, size_t n_elems)
-{
-	double sum;
-	s->ops->sum_squares(s->ops, s->buffers->norm, x, n_elems);
-	s->ops->download(s->ops, &sum, s->buffers->norm, sizeof sum);
-	return sum;
-}
-
-/* The line for a step that must not be applied. */
-static int not_finite(struct student *s, struct err *e)
-{
-	const struct hf_tensor *first = NULL;
-	for (int i = 0; i < s->layout.n_tensors && !first; i++) {
-		const struct hf_tensor *t = &s->layout.tensors[i];
-		if (!isfinite(sum_squares(s, s->grads + t->offset, t->rows * (t->cols ? t->cols : 1))))
-			first = t;
-	}
-	const char *loss = isfinite(s->buffers->loss_sum) ? "finite" : "not finite";
-	if (!first)
-		return err_run(e, "step %d: the loss is not finite (all gradients are); the weights are as after step %d; lower the "
-			       "learning rate or look at the data", s->step + 1, s->step);
-	return err_run(e, "step %d: the gradient of %s is not finite (the loss is %s); the weights are as after step %d; lower the "
-		       "learning rate or look at the data", s->step + 1, first->name, loss, s->step);
-}
-
-static void apply_run(struct student *s, const struct run *r, float lr)
-{
-	const struct student_options *o = &s->options;
-	struct params *p = &s->params;
-	bool copy = r->matrices && p->copy != p->master;
-	s->ops->adamw(s->ops, &(struct adamw){
-		.n_elems = r->n_elems, .p = p->master + r->offset, .m = s->m + r->offset, .v = s->v + r->offset,
-		.grad = s->grads + r->offset, .grad_scale = s->buffers->grad_scale,
-		.copy = copy ? (char *)p->copy + r->offset * dtype_size(p->type) : NULL, .copy_type = p->type,
-		.lr = lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps,
-		.weight_decay = r->matrices ? o->weight_decay : 0, .step = s->step,
-	});
-}
-
-int student_update(struct student *s, float lr, float *grad_norm, struct err *e)
-{
-	struct student_buffers *b = s->buffers;
-	double norm = sqrt(sum_squares(s, s->grads, s->layout.n_elems));
-	if (!isfinite(norm) || !isfinite(b->loss_sum))
-		return not_finite(s, e);
-	if (grad_norm)
-		*grad_norm = (float)norm;
-	double clip = s->options.clip_norm;
-	float scale = clip > 0 && clip < norm + 1e-6 ? (float)(clip / (norm + 1e-6)) : 1.0f;
-	s->ops->upload(s->ops, b->grad_scale, &scale, sizeof scale);
-	s->step++;
-	for (int i = 0; i < b->n_runs; i++)
-		apply_run(s, &b->runs[i], lr);
-	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "student/buffers.h"
+#include "student/projections.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ int student_init(struct student *s, struct ops *ops, const struct arch *arch, co
 					  .teacher_V = o->teacher_V, .n_teachers = o->n_teachers, .chunk_bytes = o->chunk_bytes};
 	TRY(param_layout_init(&s->layout, arch, e));
 	place_flat(s, a);
+	TRY(projections_init(&s->projections, ops, o, arch->shape.C, a, e));
 	TRY(activations_init(&s->act, ops, &s->layout.arch, o->B, o->T, o->mode, &a->activations, e));
 	TRY(fused_head_init(&s->head, ops, &head, &a->loss, e));
 	TRY(buffers_init(&s->buffers, ops, o, &s->layout, &a->loss, e));
@@ -61,6 +63,7 @@ out:
 
 void student_release(struct student *s)
 {
+	projections_free(s->projections);
 	buffers_free(s->buffers);
 	fused_head_free(s->head);
 	activations_free(s->act);

@@ -6,6 +6,7 @@
 #define STUDENT_STUDENT_H
 
 #include "losses/fused_head.h"
+#include "losses/relation_loss.h"
 #include "model/hf.h"
 #include "model/transformer.h"
 
@@ -21,8 +22,9 @@ struct inner_term {
 	enum inner_kind kind;
 	int student_layer, teacher_layer;
 	enum projection_kind projection; /* hidden states only */
-	const int *columns;  /* host (student C), the stage's: KEPT: the teacher's columns; LEARNED: where W starts as a selection, NULL: W starts N(0, 1/C) */
-	int teacher_C;
+	const int *columns;  /* host (student C), the stage's, read during student_init: KEPT: the teacher's columns; LEARNED: where W starts as a selection, NULL: W starts N(0, 1/C) */
+	int teacher_C;       /* hidden states */
+	struct relation_shape teacher_heads; /* RELATIONS */
 	int relation_heads;  /* RELATIONS: R > 0, divides the widths of queries and of keys on both sides */
 };
 struct student_options {
@@ -55,6 +57,7 @@ struct student {
 	float *grads, *m, *v; /* device, (n_elems) */
 	struct activations *act;
 	struct fused_head *head;
+	struct projections *projections; /* learned with the parameters; NULL: none */
 	int step;             /* optimizer steps done */
 	struct student_buffers *buffers; /* device copies of a batch, row weights, losses; host mirrors */
 };
