@@ -244,10 +244,10 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	int step = student->step;
 	struct step_loss loss = {.ce_weight = 1, .kd_skip_separators = l->distill && l->distill->skip_separators, .step_tokens = (size_t)l->batch_tokens};
 	if (l->distill) {
-		loss.ce_weight = 1 - (float)l->distill->weight;
+		loss.ce_weight = 1 - (float)l->distill->one.weight;
 		loss.n_terms = 1;
-		loss.terms[0] = (struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = (float)l->distill->weight,
-							 .tau = (float)l->distill->temperature};
+		loss.terms[0] = (struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = (float)l->distill->one.weight,
+							 .tau = (float)l->distill->one.temperature};
 	}
 	struct step_sums sums = {0};
 	float lr = schedule_lr(&l->schedule, step), norm = 0;

@@ -1,7 +1,8 @@
 /* The recipe language: the tables below are its definition; parser, --help, README reference and resolved dump follow them. */
 #include "recipes/recipe.h"
 
-#include "results/compare.h"
+#include "recipes/check.h"
+#include "recipes/distill.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,15 +20,73 @@ static const struct key shape_keys[] = {
 };
 const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL, NULL};
 
-static const char *const losses[] = {"forward_kl", NULL};
-static const struct key distill_keys[] = {
-	{"loss", KEY_CHOICE, AT(distill_spec, loss), NULL, "forward_kl", .choices = losses, .doc = "divergence of the student's distribution from the teacher's"},
-	{"temperature", KEY_REAL, AT(distill_spec, temperature), NULL, "1.0", .min = 0.01, .max = 100, .doc = "τ: both softmaxes are taken of logits/τ, and the loss is multiplied by τ²"},
-	{"weight", KEY_REAL, AT(distill_spec, weight), NULL, "0.9", .max = 1, .doc = "w: the loss is (1−w)·CE + w·τ²·D"},
-	{"skip_separators", KEY_BOOL, AT(distill_spec, skip_separators), NULL, "true", .doc = "leave targets that are document separators to CE alone: many teachers never saw them"},
+const char *const loss_names[] = {"forward_kl", "reverse_kl", "symmetric_kl", "jsd", "jsd_normalized", "skew_forward_kl", "skew_reverse_kl",
+	"adaptive_kl", "alpha_beta", "total_variation", "logit_mse", "hidden_cosine", "hidden_mse", "relations", NULL};
+_Static_assert(sizeof loss_names / sizeof *loss_names == LOSSES + 1, "a name for every loss");
+static const char *const loss_schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const projections[] = {"auto", "none", "kept", "learned", NULL};
+/* Of one loss: inline in distill, where `losses` takes their place, or an item of the list, where `ce` does. */
+#define LOSS_KEYS(S, M, UNLESS, WEIGHT, MAX_WEIGHT, WEIGHT_DOC)                                                                                                 \
+	{"loss", KEY_CHOICE, AT(S, M loss), NULL, "forward_kl", .choices = loss_names, .unless = UNLESS,                                                        \
+	 .doc = "divergence of the student's probabilities q from the teacher's p (formulas: kernels/ops.h), or inside both models: distance of hidden states (hidden_cosine, hidden_mse), MiniLM's relations of queries, keys and values"}, \
+	{"temperature", KEY_REAL, AT(S, M temperature), NULL, "1.0", .min = 0.01, .max = 100, .unless = UNLESS,                                                 \
+	 .doc = "τ: both softmaxes are taken of logits/τ, and the divergence is multiplied by τ² (logit_mse is not)"},                                           \
+	{"temperature_end", KEY_REAL, AT(S, M temperature_end), .min = 0.01, .max = 100, .unless = UNLESS, .doc = "τ of the last step; absent: constant"},      \
+	{"weight", KEY_REAL, AT(S, M weight), NULL, WEIGHT, .max = MAX_WEIGHT, .unless = UNLESS, .doc = WEIGHT_DOC},                                           \
+	{"weight_end", KEY_REAL, AT(S, M weight_end), .max = MAX_WEIGHT, .unless = UNLESS, .doc = "weight of the last step; absent: constant"},                 \
+	{"alpha", KEY_REAL, AT(S, M alpha), NULL, "0.2", .max = 10, .unless = UNLESS, .doc = "of alpha_beta: the power of p"},                                  \
+	{"beta", KEY_REAL, AT(S, M beta), NULL, "0.5", .max = 10, .unless = UNLESS,                                                                             \
+	 .doc = "of alpha_beta: the power of q; of jsd and jsd_normalized, at most 1: p's share in the mixture"},                                                \
+	{"skew", KEY_REAL, AT(S, M skew), NULL, "0.1", .max = 1, .unless = UNLESS,                                                                              \
+	 .doc = "of skew_forward_kl and skew_reverse_kl, less than 1: share of the first distribution that is mixed into the second"},                          \
+	{"mu", KEY_REAL, AT(S, M mu), NULL, "0.5", .max = 1, .unless = UNLESS, .doc = "of adaptive_kl, between 0 and 1: the teacher's mass that is the head"}, \
+	{"reverse", KEY_REAL, AT(S, M reverse), NULL, "0.5", .max = 1, .unless = UNLESS, .doc = "of symmetric_kl: share of the reverse KL"},                     \
+	{"student_layers", KEY_INTS, AT(S, M student_layers), .min = -1000, .max = 1000, .unless = UNLESS,                                                      \
+	 .doc = "of inner losses: layers from 0, negative from the end; absent: all (relations: the last)"},                                                     \
+	{"teacher_layers", KEY_INTS, AT(S, M teacher_layers), .min = -1000, .max = 1000, .unless = UNLESS,                                                      \
+	 .doc = "the teacher's layer for each of them; absent: the one that the cut kept, else evenly spread, last to last"},                                   \
+	{"projection", KEY_CHOICE, AT(S, M projection), NULL, "auto", .choices = projections, .unless = UNLESS,                                                 \
+	 .doc = "of hidden states: none needs equal widths, kept compares the columns that the cut kept, learned trains a matrix; auto: the first of these that can be"}, \
+	{"relation_heads", KEY_INT, AT(S, M relation_heads), NULL, "0", .max = 4096, .unless = UNLESS, .doc = "of relations; 0: the most that divide all widths, up to the student's heads"}
+
+static const char *const missing_kinds[] = {"renormalise", "zero", "tail", NULL}; /* as enum missing_mass */
+static const char *const computes[] = {"fp32", "bf16", NULL};
+static const struct key cache_keys[] = {
+	{"top_k", KEY_COUNT, AT(cache_section, top_k), "tokens", "0", .max = 1 << 20, .doc = "the teacher's most probable tokens of every position; 0: none"},
+	{"top_p", KEY_REAL, AT(cache_section, top_p), NULL, "0", .max = 1, .doc = "only the fewest of top_k whose probabilities reach this sum; 0: all of them"},
+	{"samples", KEY_COUNT, AT(cache_section, samples), "tokens", "0", .max = 1 << 20, .doc = "draws of every position, weighted so that forward_kl's gradient is unbiased; 0: none"},
+	{"hidden", KEY_BOOL, AT(cache_section, hidden), NULL, "false", .doc = "the last hidden states, from which the logits are made again: exact, for any loss of logits"},
+	{"missing", KEY_CHOICE, AT(cache_section, missing), NULL, "tail", .choices = missing_kinds, .doc = "what top_k leaves out: renormalise both models over the kept tokens, zero in the teacher, or one class of its own (tail)"},
+	{"proposal", KEY_REAL, AT(cache_section, proposal), NULL, "1.0", .min = 0.01, .max = 1, .doc = "of samples: they are drawn from p to this power"},
+	{"precision", KEY_CHOICE, AT(cache_section, precision), NULL, "fp32", .choices = computes, .doc = "of the values on disk"},
+	{"dir", KEY_STRING, AT(cache_section, dir), .doc = "where it lies, also for other runs; absent: in the run's directory"},
+	{"write", KEY_BOOL, AT(cache_section, write), NULL, "true", .doc = "fill in what is missing; false: refuse a cache that lacks a position"},
 	{0},
 };
-static const struct section distill_section = {"distill", "soft targets from the teacher; `null` trains on text alone", sizeof(struct distill_spec), distill_keys, NULL, NULL};
+static const struct section cache_keys_section = {"cache", "the teacher's answers on disk: exactly one of top_k, samples, hidden", sizeof(struct cache_section), cache_keys, NULL, NULL};
+
+static const struct key loss_keys[] = {
+	LOSS_KEYS(loss_spec, , "ce", "1.0", 1e6, "the plain factor of τ²·D, or of the inner loss, the mean over its layers"),
+	{"ce", KEY_REAL, AT(loss_spec, ce), .max = 1e6, .doc = "instead of a loss: the factor of cross-entropy; without such an item it is 0"},
+	{"ce_end", KEY_REAL, AT(loss_spec, ce_end), .max = 1e6, .doc = "that of the last step; absent: constant"},
+	{"schedule", KEY_CHOICE, AT(loss_spec, schedule), NULL, "linear", .choices = loss_schedules, .doc = "how what has an end goes there over the steps of the phase; constant: not at all"},
+	{0},
+};
+static const struct section loss_section = {"loss", "an item of a list of losses; a word alone is its `loss`", sizeof(struct loss_spec), loss_keys, "loss", NULL};
+
+static const char *const presets[] = {"none", "distilbert", NULL};
+static const char *const balances[] = {"none", "magnitude", NULL};
+static const struct key distill_keys[] = {
+	LOSS_KEYS(distill_spec, one., "losses", "0.9", 1, "w: the loss is (1−w)·CE + w·τ²·D, or (1−w)·CE + w·(the inner loss, the mean over its layers)"),
+	{"schedule", KEY_CHOICE, AT(distill_spec, one.schedule), NULL, "linear", .choices = loss_schedules, .unless = "losses", .doc = "how what has an end goes there over the steps of the phase; constant: not at all"},
+	{"losses", KEY_SECTIONS, AT(distill_spec, losses), .section = &loss_section, .doc = "several, with plain weights, instead of the keys above (`distill: [ … ]` is short for it)"},
+	{"preset", KEY_CHOICE, AT(distill_spec, preset), NULL, "none", .choices = presets, .doc = "distilbert: [{ce: 2}, {loss: forward_kl, weight: 5, temperature: 2}, {loss: hidden_cosine, student_layers: -1, teacher_layers: -1}], the weights of its authors' script"},
+	{"balance", KEY_CHOICE, AT(distill_spec, balance), NULL, "none", .choices = balances, .doc = "magnitude: losses are scaled to the size of the first, so that weights alone say what counts"},
+	{"skip_separators", KEY_BOOL, AT(distill_spec, skip_separators), NULL, "true", .doc = "leave targets that are document separators to CE alone: many teachers never saw them"},
+	{"cache", KEY_SECTION, AT(distill_spec, cache), .section = &cache_keys_section, .doc = "learn from what the teacher said once; absent: it runs beside the student"},
+	{0},
+};
+const struct section distill_section = {"distill", "soft targets from the teacher; `null` trains on text alone", sizeof(struct distill_spec), distill_keys, "loss", "losses"};
 
 static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", NULL};
 #define OPTIMIZER_KEYS(S)                                                                                                        \
@@ -95,13 +154,23 @@ static const struct key student_keys[] = {
 };
 const struct section student_section = {"student", "a small model: how it starts and how it is trained", sizeof(struct student_spec), student_keys, NULL, NULL};
 
+static const struct key share_keys[] = {
+	{"weight", KEY_REAL, AT(share_spec, weight), NULL, "1.0", .max = 1e9, .doc = "of the teacher in that domain, relative to the other teachers"},
+	{0},
+};
+static const struct section share_section = {"domain weight", "`{stories: 0.5}` is short for `{stories: {weight: 0.5}}`", sizeof(struct share_spec), share_keys, "weight", NULL};
+
+static const char *const teacher_computes[] = {"same", "fp32", "bf16", NULL};
 static const struct key teacher_keys[] = {
 	{"model", KEY_STRING, AT(teacher_spec, model), .doc = "a Hugging Face directory (`teacher: DIR` is short for it)"},
 	{"init", KEY_SECTION, AT(teacher_spec, init), .section = &init_section, .doc = "`random`: a teacher to pretrain here; `model`: one to correct on the data"},
 	{"train", KEY_SECTION, AT(teacher_spec, train), .section = &train_section, .doc = "of that teacher"},
+	{"weight", KEY_REAL, AT(teacher_spec, weight), NULL, "1.0", .max = 1e9, .doc = "of its soft targets, relative to the other teachers"},
+	{"domains", KEY_NAMED, AT(teacher_spec, domains), .section = &share_section, .doc = "weights in some domains, by name; in the others it weighs `weight`"},
+	{"compute", KEY_CHOICE, AT(teacher_spec, compute), NULL, "same", .choices = teacher_computes, .doc = "matrix products of its forward pass; same: as the recipe's `compute`"},
 	{0},
 };
-const struct section teacher_section = {"teacher", "the large model", sizeof(struct teacher_spec), teacher_keys, "model", NULL};
+const struct section teacher_section = {"teacher", "the large model, from which students inherit; of several it is the first, and inner losses are its", sizeof(struct teacher_spec), teacher_keys, "model", NULL};
 
 static const struct key generate_keys[] = {
 	{"seed", KEY_INT, AT(generate_spec, seed), NULL, "1", .max = BIG, .doc = "of the grammar"},
@@ -150,7 +219,6 @@ static const struct key report_keys[] = {
 const struct section report_section = {"report", "how students are compared", sizeof(struct report_spec), report_keys, NULL, NULL};
 
 static const char *const devices[] = {"auto", "cpu", "cuda", NULL};
-static const char *const computes[] = {"fp32", "bf16", NULL};
 static const struct key recipe_keys[] = {
 	{"recipe", KEY_INT, AT(recipe_spec, version), NULL, NULL, .required = true, .min = 1, .max = 1.5, .doc = "version of this language: 1"},
 	{"name", KEY_STRING, AT(recipe_spec, name), .required = true, .doc = "identity of the run: its default directory is runs/<name>"},
@@ -159,7 +227,7 @@ static const struct key recipe_keys[] = {
 	{"compute", KEY_CHOICE, AT(recipe_spec, compute), NULL, "fp32", .choices = computes, .doc = "matrix products of training; masters, sums and evaluation are fp32"},
 	{"threads", KEY_INT, AT(recipe_spec, threads), NULL, "0", .max = 4096, .doc = "0: all that the process may use"},
 	{"micro_batch", KEY_INT, AT(recipe_spec, micro_batch), "sequences", "0", .max = 1 << 20, .doc = "per forward pass; 0: chosen so that it fits, about 4096 tokens"},
-	{"teacher", KEY_SECTION, AT(recipe_spec, teacher), .required = true, .section = &teacher_section, .doc = "the large model"},
+	{"teacher", KEY_SECTIONS, AT(recipe_spec, teachers), .required = true, .section = &teacher_section, .doc = "the large model, or several with one tokenizer"},
 	{"data", KEY_SECTION, AT(recipe_spec, data), .required = true, .section = &data_section, .doc = "text"},
 	{"target", KEY_SECTION, AT(recipe_spec, target), .section = &shape_section, .doc = "shape of every student whose init names none"},
 	{"students", KEY_NAMED, AT(recipe_spec, students), .required = true, .section = &student_section, .doc = "by name; the report keeps their order"},
@@ -168,164 +236,16 @@ static const struct key recipe_keys[] = {
 };
 const struct section recipe_section = {"recipe", "the whole file", sizeof(struct recipe_spec), recipe_keys, NULL, NULL};
 
-/* ---- what the tables cannot say ---- */
-
-/* Where a key's value stands; the section itself when the key is left to its default. */
-static const struct yaml_node *place(const struct yaml_node *section, const char *key)
+/* What other sections said of these: the first teacher, presets as the lists that they stand for. */
+static int finish(struct recipe_spec *r, struct pool *p, struct err *e)
 {
-	const struct yaml_node *value = yaml_get(section, key);
-	return value ? value : section;
-}
-
-/* What counters of steps and rows hold, with room to spare. */
-static int check_counts(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
-{
-	const int64_t max_steps = 100000000, max_sequences = 1000000, max_rows = 1 << 30;
-	int64_t T = r->data->sequence_length;
-	if (batch_tokens / T > max_sequences)
-		return yaml_caret(e, place(at, "batch_tokens"), "batch_tokens %lld are %lld sequences per step, expected at most %lld",
-				  (long long)batch_tokens, (long long)(batch_tokens / T), (long long)max_sequences);
-	if (tokens / batch_tokens > max_steps)
-		return yaml_caret(e, place(at, "tokens"), "tokens %lld are %lld steps of batch_tokens %lld, expected at most %lld", (long long)tokens,
-				  (long long)(tokens / batch_tokens), (long long)batch_tokens, (long long)max_steps);
-	if (r->micro_batch * T > max_rows)
-		return yaml_caret(e, place(r->at, "micro_batch"), "micro_batch: %lld sequences of %lld tokens, expected at most %lld tokens",
-				  (long long)r->micro_batch, (long long)T, (long long)max_rows);
-	return 0;
-}
-
-static int check_steps(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
-{
-	int64_t T = r->data->sequence_length;
-	if (batch_tokens % T)
-		return yaml_caret(e, place(at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)batch_tokens,
-				  (long long)T);
-	if (check_counts(r, at, tokens, batch_tokens, e) < 0)
-		return -1;
-	if (tokens < batch_tokens)
-		return yaml_caret(e, place(at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)tokens,
-				  (long long)batch_tokens);
-	if (r->micro_batch && batch_tokens / T % r->micro_batch)
-		return yaml_caret(e, place(r->at, "micro_batch"), "micro_batch: %lld does not divide the %lld sequences of a step",
-				  (long long)r->micro_batch, (long long)(batch_tokens / T));
-	return 0;
-}
-
-static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
-{
-	if (check_steps(r, t->at, t->tokens, t->batch_tokens, e) < 0)
-		return -1;
-	if (!t->lr.n)
-		return yaml_caret(e, place(t->at, "lr"), "lr: expected at least one rate");
-	if (t->lr.n > 8)
-		return yaml_caret(e, place(t->at, "lr"), "lr: at most 8 rates to search");
-	for (int i = 1; i < t->lr.n; i++)
-		if (t->lr.v[i] <= t->lr.v[i - 1])
-			return yaml_caret(e, place(t->at, "lr"), "lr: rates to search are written in rising order");
-	return 0;
-}
-
-static int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
-{
-	int n = !!i->masks + !!i->layers.n + !!i->random + !!i->model;
-	if (n != 1)
-		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, random, model; found %d", n);
-	if (i->masks && check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0)
-		return -1;
-	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
-		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
-	return 0;
-}
-
-static int check_domain(const struct domain_spec *d, struct err *e)
-{
-	if (d->generate ? d->train.n || d->eval.n : !d->train.n || !d->eval.n)
-		return yaml_caret(e, d->at, "a domain has train and eval files, or generate");
-	return 0;
-}
-
-static int check_teacher(const struct recipe_spec *r, const struct teacher_spec *t, struct err *e)
-{
-	if (!!t->model == !!t->init)
-		return yaml_caret(e, t->at, "teacher: expected a model directory, or init and train");
-	if (t->model)
-		return t->train ? yaml_caret(e, t->at, "teacher: a teacher to train further is written {init: {model: DIR}, train: …}") : 0;
-	if (!t->train)
-		return yaml_caret(e, t->at, "teacher: the key 'train' is missing beside init");
-	if (t->train->distill)
-		return yaml_caret(e, t->train->at, "teacher: it has no teacher of its own; remove distill");
-	if (t->init->masks || t->init->layers.n)
-		return yaml_caret(e, t->init->at, "teacher: init is random or model");
-	if (t->init->random && !t->init->random->target)
-		return yaml_caret(e, t->init->at, "teacher: random needs a target of its own");
-	if (check_train(r, t->train, e) < 0)
-		return -1;
-	return check_init(r, t->init, e);
-}
-
-static int check_students(const struct recipe_spec *r, struct err *e)
-{
-	bool found = !r->report->reference;
+	r->teacher = r->teachers.v[0];
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
-		if (check_init(r, s->init, e) < 0 || check_train(r, s->train, e) < 0)
+		if (distill_finish(s->train->distill, p, e) < 0 || (s->init->masks && distill_finish(s->init->masks->distill, p, e) < 0))
 			return -1;
-		if (s->init->masks && s->train->tokens < s->init->masks->tokens + s->train->batch_tokens)
-			return yaml_caret(e, place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
-					  (long long)s->train->tokens, (long long)s->init->masks->tokens);
-		if (!strcmp(r->students.names[i], "teacher"))
-			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
-		found |= r->report->reference && !strcmp(r->report->reference, r->students.names[i]);
 	}
-	return found ? 0 : yaml_caret(e, place(r->report->at, "reference"), "report.reference: no student is called '%s'", r->report->reference);
-}
-
-static int check_seeds(const struct recipe_spec *r, struct err *e)
-{
-	const struct yaml_node *at = place(r->at, "seeds");
-	if (!r->seeds.n)
-		return yaml_caret(e, at, "seeds: expected at least one");
-	for (int i = 1; i < r->seeds.n; i++)
-		for (int k = 0; k < i; k++)
-			if (r->seeds.v[i] == r->seeds.v[k])
-				return yaml_caret(e, at, "seeds: %lld stands twice", (long long)r->seeds.v[i]);
 	return 0;
-}
-
-/* What the comparison at the end can hold. */
-static int check_comparison(const struct recipe_spec *r, struct err *e)
-{
-	if (r->seeds.n > COMPARE_MAX_SEEDS)
-		return yaml_caret(e, place(r->at, "seeds"), "seeds: at most %d, found %d", COMPARE_MAX_SEEDS, r->seeds.n);
-	if (r->students.n > COMPARE_MAX_ROWS - 1)
-		return yaml_caret(e, place(r->at, "students"), "students: at most %d, found %d", COMPARE_MAX_ROWS - 1, r->students.n);
-	if (r->students.n * r->seeds.n + 1 > RECIPE_MAX_RESULTS)
-		return yaml_caret(e, place(r->at, "seeds"), "seeds: %d of %d students are %d results, expected at most %d", r->seeds.n, r->students.n,
-				  r->students.n * r->seeds.n, RECIPE_MAX_RESULTS - 1);
-	return 0;
-}
-
-static int check(const struct recipe_spec *r, struct err *e)
-{
-	for (const char *c = r->name; *c; c++)
-		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *c) || r->name[0] == '.')
-			return yaml_caret(e, yaml_get(r->at, "name"), "name: it becomes a directory: letters, digits, '_', '-' and '.'");
-	if (check_seeds(r, e) < 0 || check_comparison(r, e) < 0)
-		return -1;
-	if (r->report->sequence_length == 1)
-		return yaml_caret(e, place(r->report->at, "sequence_length"), "report.sequence_length: a window of one token scores nothing; expected 0 or at least 2");
-	if (r->data->domains.n > RESULT_MAX_EVALS)
-		return yaml_caret(e, place(r->data->at, "domains"), "domains: at most %d, found %d", RESULT_MAX_EVALS, r->data->domains.n);
-	for (int i = 0; i < r->data->domains.n; i++)
-		if (check_domain(r->data->domains.v[i], e) < 0)
-			return -1;
-	if (check_teacher(r, r->teacher, e) < 0)
-		return -1;
-	if (r->teacher->init && r->teacher->init->random && !r->data->tokenizer)
-		return yaml_caret(e, r->data->at, "data: a teacher made from nothing needs a tokenizer: {train_vocabulary: N} or a path");
-	if (r->data->tokenizer && !r->data->tokenizer->path == !r->data->tokenizer->train_vocabulary)
-		return yaml_caret(e, r->data->tokenizer->at, "tokenizer: expected a path, or train_vocabulary");
-	return check_students(r, e);
 }
 
 int recipe_open(struct recipe *r, const char *path, const char *const *sets, int n_sets, struct err *e)
@@ -340,7 +260,8 @@ int recipe_open(struct recipe *r, const char *path, const char *const *sets, int
 		TRY(yaml_path_set(&r->tree, sets[i], e));
 	r->path = pool_strdup(&r->pool, path);
 	TRY(section_parse((void **)&r->spec, &recipe_section, r->tree.root, &r->pool, e));
-	TRY(check(r->spec, e));
+	TRY(finish(r->spec, &r->pool, e));
+	TRY(check_recipe(r->spec, e));
 	rc = 0;
 out:
 	if (rc < 0)
@@ -382,4 +303,20 @@ const char *init_kind(const struct init_spec *i)
 bool init_inherits(const struct init_spec *i)
 {
 	return !i->random;
+}
+
+double teacher_weight(const struct teacher_spec *t, const char *domain)
+{
+	for (int i = 0; i < t->domains.n; i++)
+		if (!strcmp(t->domains.names[i], domain))
+			return ((const struct share_spec *)t->domains.v[i])->weight;
+	return t->weight;
+}
+
+double teacher_share(const struct recipe_spec *r, int teacher, const char *domain)
+{
+	double sum = 0;
+	for (int i = 0; i < r->teachers.n; i++)
+		sum += teacher_weight(r->teachers.v[i], domain);
+	return sum > 0 ? teacher_weight(r->teachers.v[teacher], domain) / sum : 0;
 }

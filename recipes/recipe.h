@@ -2,21 +2,56 @@
 #ifndef RECIPES_RECIPE_H
 #define RECIPES_RECIPE_H
 
+#include "kernels/ops.h"
 #include "prune/target.h"
 #include "recipes/keys.h"
 
-enum { RECIPE_MAX_RESULTS = 256 }; /* of one run: students times seeds, and the teacher */
+enum {
+	RECIPE_MAX_RESULTS = 256, /* of one run: students times seeds, and the teacher */
+	RECIPE_MAX_TEACHERS = 8,
+};
 
 struct shape_spec { /* 0: as the source */
 	const struct yaml_node *at;
 	int64_t layers, hidden, heads, kv_heads, intermediate;
 };
-enum { LOSS_FORWARD_KL };
-struct distill_spec {
+enum { LOSS_HIDDEN_COSINE = DIVERGENCES, LOSS_HIDDEN_MSE, LOSS_RELATIONS, LOSSES }; /* the divergences come first, as enum divergence */
+enum { DISTILL_CONSTANT, DISTILL_LINEAR, DISTILL_COSINE };
+enum { PROJECT_AUTO, PROJECT_NONE, PROJECT_KEPT, PROJECT_LEARNED };
+/* One loss, or (in a list) the weight of cross-entropy: then ce is there and nothing else but ce_end and schedule. */
+struct loss_spec {
 	const struct yaml_node *at;
 	int loss;
-	double temperature, weight;
+	double temperature, temperature_end; /* an end is NaN where it is absent: constant */
+	double weight, weight_end;
+	int schedule;
+	double alpha, beta, skew, mu, reverse;
+	struct int_list student_layers, teacher_layers; /* negative: from the end; empty: automatic */
+	int projection;
+	int64_t relation_heads;
+	double ce, ce_end; /* NaN: not an item of cross-entropy */
+};
+struct cache_section {
+	const struct yaml_node *at;
+	int64_t top_k, samples; /* one of these, or hidden; the others are 0 */
+	bool hidden;
+	double top_p;           /* 0: off */
+	int missing;            /* as enum missing_mass, never SAMPLED */
+	double proposal;
+	int precision;          /* COMPUTE_FP32, COMPUTE_BF16 */
+	char *dir;              /* NULL: inside the run's directory */
+	bool write;
+};
+enum { PRESET_NONE, PRESET_DISTILBERT };
+enum { BALANCE_NONE, BALANCE_MAGNITUDE };
+/* Read it through distill_plan_from (recipes/distill.h). */
+struct distill_spec {
+	const struct yaml_node *at;
+	struct loss_spec one;       /* where losses is empty */
+	struct section_list losses; /* struct loss_spec; a preset has become its list */
+	int preset, balance;
 	bool skip_separators;
+	struct cache_section *cache;
 };
 enum { LR_SCHEDULE_CONSTANT, LR_SCHEDULE_COSINE, LR_SCHEDULE_LINEAR, LR_SCHEDULE_WSD }; /* as enum schedule_kind */
 struct train_spec {
@@ -64,11 +99,19 @@ struct student_spec {
 	struct init_spec *init;
 	struct train_spec *train;
 };
+struct share_spec {
+	const struct yaml_node *at;
+	double weight;
+};
+enum { TEACHER_COMPUTE_SAME, TEACHER_COMPUTE_FP32, TEACHER_COMPUTE_BF16 };
 struct teacher_spec {
 	const struct yaml_node *at;
 	char *model;
 	struct init_spec *init;
 	struct train_spec *train;
+	double weight;
+	struct named_list domains; /* struct share_spec */
+	int compute;
 };
 struct generate_spec {
 	const struct yaml_node *at;
@@ -111,7 +154,8 @@ struct recipe_spec {
 	struct int_list seeds;
 	int device, compute;
 	int64_t threads, micro_batch;
-	struct teacher_spec *teacher;
+	struct section_list teachers; /* struct teacher_spec, at most RECIPE_MAX_TEACHERS */
+	struct teacher_spec *teacher; /* the first */
 	struct data_spec *data;
 	struct shape_spec *target;
 	struct named_list students; /* struct student_spec */
@@ -119,7 +163,8 @@ struct recipe_spec {
 };
 
 extern const struct section recipe_section, train_section, masks_section, init_section, data_section, teacher_section,
-	student_section, report_section, domain_section, shape_section;
+	student_section, report_section, domain_section, shape_section, distill_section;
+extern const char *const loss_names[]; /* (LOSSES) */
 
 struct recipe {
 	struct recipe_spec *spec;
@@ -139,5 +184,9 @@ struct target recipe_target(const struct shape_spec *own, const struct shape_spe
 bool init_inherits(const struct init_spec *);
 /* "masks", "layers", "random", "model". */
 const char *init_kind(const struct init_spec *);
+/* What a teacher weighs in a domain, as its key says: its own weight where the domain is not named. */
+double teacher_weight(const struct teacher_spec *, const char *domain);
+/* That over the sum of all teachers' weights there, in [0, 1]. */
+double teacher_share(const struct recipe_spec *, int teacher, const char *domain);
 
 #endif

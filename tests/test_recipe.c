@@ -71,7 +71,7 @@ static void a_recipe_becomes_structs(void **state)
 	assert_int_equal(sheared->init->masks->tokens, 1500000);
 	assert_int_equal(sheared->init->masks->target->intermediate, 320);
 	assert_int_equal(sheared->train->batch_tokens, 8192);
-	assert_true(sheared->train->distill->weight == 0.5);
+	assert_true(sheared->train->distill->one.weight == 0.5);
 	assert_int_equal(halved->init->layers.v[2], 4);
 	assert_null(scratch->train->distill);
 	assert_int_equal(scratch->train->tokens, 5000000);
@@ -185,7 +185,7 @@ static void refusals_point_at_the_key(void **state)
 		{"lr: 1e-3", "lr: [1, 2, 3, 4, 5, 6, 7, 8, 9]", "13:56", "lr: at most 8 rates to search"},
 		{"lr: 1e-3", "lr: 1e9", "13:56", "lr: 1e9 is outside 1e-09 to 10"},
 		{"weight: 0.5", "weight: 1.5", "13:80", "weight: 1.5 is outside 0 to 1"},
-		{"weight: 0.5", "loss: backward_kl", "13:78", "loss: expected one of forward_kl\n"},
+		{"weight: 0.5", "loss: backward_kl", "13:78", "loss: expected one of forward_kl, reverse_kl, symmetric_kl, jsd,"},
 		{"init: {layers: [0, 2, 4]}", "init: {}", "15:11", "expected exactly one of masks, layers, random, model; found 0"},
 		{"init: {layers: [0, 2, 4]}", "init: {layers: [0], model: m}", "15:11", "expected exactly one of masks, layers, random, model; found 2"},
 		{"target: &shape {layers: 4, hidden: 128, heads: 4, kv_heads: 2, intermediate: 320}\nstudents:\n  sheared:\n    init: {masks: {target: *shape, ",

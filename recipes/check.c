@@ -1,0 +1,217 @@
+/* What the tables of keys cannot say of a recipe, but for its distillation (check_distill.c). Test: tests/test_recipe.c */
+#include "recipes/check.h"
+
+#include "base/suggest.h"
+#include "results/compare.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+const struct yaml_node *check_place(const struct yaml_node *section, const char *key)
+{
+	const struct yaml_node *value = yaml_get(section, key);
+	return value ? value : section;
+}
+
+/* What counters of steps and rows hold, with room to spare. */
+static int check_counts(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
+{
+	const int64_t max_steps = 100000000, max_sequences = 1000000, max_rows = 1 << 30;
+	int64_t T = r->data->sequence_length;
+	if (batch_tokens / T > max_sequences)
+		return yaml_caret(e, check_place(at, "batch_tokens"), "batch_tokens %lld are %lld sequences per step, expected at most %lld",
+				  (long long)batch_tokens, (long long)(batch_tokens / T), (long long)max_sequences);
+	if (tokens / batch_tokens > max_steps)
+		return yaml_caret(e, check_place(at, "tokens"), "tokens %lld are %lld steps of batch_tokens %lld, expected at most %lld", (long long)tokens,
+				  (long long)(tokens / batch_tokens), (long long)batch_tokens, (long long)max_steps);
+	if (r->micro_batch * T > max_rows)
+		return yaml_caret(e, check_place(r->at, "micro_batch"), "micro_batch: %lld sequences of %lld tokens, expected at most %lld tokens",
+				  (long long)r->micro_batch, (long long)T, (long long)max_rows);
+	return 0;
+}
+
+static int check_steps(const struct recipe_spec *r, const struct yaml_node *at, int64_t tokens, int64_t batch_tokens, struct err *e)
+{
+	int64_t T = r->data->sequence_length;
+	if (batch_tokens % T)
+		return yaml_caret(e, check_place(at, "batch_tokens"), "batch_tokens %lld is not a multiple of sequence_length %lld", (long long)batch_tokens,
+				  (long long)T);
+	if (check_counts(r, at, tokens, batch_tokens, e) < 0)
+		return -1;
+	if (tokens < batch_tokens)
+		return yaml_caret(e, check_place(at, "tokens"), "tokens %lld are less than one step of batch_tokens %lld", (long long)tokens,
+				  (long long)batch_tokens);
+	if (r->micro_batch && batch_tokens / T % r->micro_batch)
+		return yaml_caret(e, check_place(r->at, "micro_batch"), "micro_batch: %lld does not divide the %lld sequences of a step",
+				  (long long)r->micro_batch, (long long)(batch_tokens / T));
+	return 0;
+}
+
+static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
+{
+	if (check_steps(r, t->at, t->tokens, t->batch_tokens, e) < 0)
+		return -1;
+	if (!t->lr.n)
+		return yaml_caret(e, check_place(t->at, "lr"), "lr: expected at least one rate");
+	if (t->lr.n > 8)
+		return yaml_caret(e, check_place(t->at, "lr"), "lr: at most 8 rates to search");
+	for (int i = 1; i < t->lr.n; i++)
+		if (t->lr.v[i] <= t->lr.v[i - 1])
+			return yaml_caret(e, check_place(t->at, "lr"), "lr: rates to search are written in rising order");
+	return check_distill(t->distill, e);
+}
+
+static int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
+{
+	int n = !!i->masks + !!i->layers.n + !!i->random + !!i->model;
+	if (n != 1)
+		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, random, model; found %d", n);
+	if (i->masks && (check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0 || check_distill(i->masks->distill, e) < 0))
+		return -1;
+	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
+		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
+	return 0;
+}
+
+static int check_domain(const struct domain_spec *d, struct err *e)
+{
+	if (d->generate ? d->train.n || d->eval.n : !d->train.n || !d->eval.n)
+		return yaml_caret(e, d->at, "a domain has train and eval files, or generate");
+	return 0;
+}
+
+static int check_teacher(const struct recipe_spec *r, const struct teacher_spec *t, struct err *e)
+{
+	if (!!t->model == !!t->init)
+		return yaml_caret(e, t->at, "teacher: expected a model directory, or init and train");
+	if (t->model)
+		return t->train ? yaml_caret(e, t->at, "teacher: a teacher to train further is written {init: {model: DIR}, train: …}") : 0;
+	if (!t->train)
+		return yaml_caret(e, t->at, "teacher: the key 'train' is missing beside init");
+	if (t->train->distill)
+		return yaml_caret(e, t->train->at, "teacher: it has no teacher of its own; remove distill");
+	if (t->init->masks || t->init->layers.n)
+		return yaml_caret(e, t->init->at, "teacher: init is random or model");
+	if (t->init->random && !t->init->random->target)
+		return yaml_caret(e, t->init->at, "teacher: random needs a target of its own");
+	if (check_train(r, t->train, e) < 0)
+		return -1;
+	return check_init(r, t->init, e);
+}
+
+static bool same_directory(const char *a, const char *b)
+{
+	struct stat sa, sb;
+	return !strcmp(a, b) || (!stat(a, &sa) && !stat(b, &sb) && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+static int check_named_domains(const struct recipe_spec *r, const struct teacher_spec *t, struct err *e)
+{
+	for (int i = 0; i < t->domains.n; i++) {
+		const char *near = suggest_nearest(t->domains.names[i], (const char *const *)r->data->domains.names, (size_t)r->data->domains.n);
+		bool found = false;
+		for (int k = 0; k < r->data->domains.n; k++)
+			found |= !strcmp(t->domains.names[i], r->data->domains.names[k]);
+		if (!found)
+			return yaml_caret(e, t->domains.at[i], "domains: the data has no domain '%s'%s%s%s", t->domains.names[i], near ? "; did you mean '" : "",
+					  near ? near : "", near ? "'?" : "");
+	}
+	return 0;
+}
+
+static int check_shares(const struct recipe_spec *r, struct err *e)
+{
+	for (int k = 0; k < r->data->domains.n; k++) {
+		double sum = 0;
+		for (int i = 0; i < r->teachers.n; i++)
+			sum += teacher_weight(r->teachers.v[i], r->data->domains.names[k]);
+		if (!(sum > 0))
+			return yaml_caret(e, r->teacher->at, "teacher: nobody teaches the domain '%s': %s there", r->data->domains.names[k],
+					  r->teachers.n > 1 ? "all weights are 0" : "the weight is 0");
+	}
+	return 0;
+}
+
+static int check_teachers(const struct recipe_spec *r, struct err *e)
+{
+	if (r->teachers.n > RECIPE_MAX_TEACHERS)
+		return yaml_caret(e, check_place(r->at, "teacher"), "teacher: at most %d, found %d", RECIPE_MAX_TEACHERS, r->teachers.n);
+	for (int i = 0; i < r->teachers.n; i++) {
+		const struct teacher_spec *t = r->teachers.v[i];
+		if (check_teacher(r, t, e) < 0 || check_named_domains(r, t, e) < 0)
+			return -1;
+		if (r->teachers.n > 1 && !t->model)
+			return yaml_caret(e, t->at, "teacher: one of several is a model directory; only a single one is made here");
+		for (int k = 0; k < i; k++) {
+			const struct teacher_spec *other = r->teachers.v[k];
+			if (same_directory(t->model, other->model))
+				return yaml_caret(e, t->at, "teacher: %s is the same model as %s", t->model, other->model);
+		}
+	}
+	return check_shares(r, e);
+}
+
+static int check_students(const struct recipe_spec *r, struct err *e)
+{
+	bool found = !r->report->reference;
+	for (int i = 0; i < r->students.n; i++) {
+		const struct student_spec *s = r->students.v[i];
+		if (check_init(r, s->init, e) < 0 || check_train(r, s->train, e) < 0)
+			return -1;
+		if (s->init->masks && s->train->tokens < s->init->masks->tokens + s->train->batch_tokens)
+			return yaml_caret(e, check_place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
+					  (long long)s->train->tokens, (long long)s->init->masks->tokens);
+		if (!strcmp(r->students.names[i], "teacher"))
+			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
+		found |= r->report->reference && !strcmp(r->report->reference, r->students.names[i]);
+	}
+	return found ? 0 : yaml_caret(e, check_place(r->report->at, "reference"), "report.reference: no student is called '%s'", r->report->reference);
+}
+
+static int check_seeds(const struct recipe_spec *r, struct err *e)
+{
+	const struct yaml_node *at = check_place(r->at, "seeds");
+	if (!r->seeds.n)
+		return yaml_caret(e, at, "seeds: expected at least one");
+	for (int i = 1; i < r->seeds.n; i++)
+		for (int k = 0; k < i; k++)
+			if (r->seeds.v[i] == r->seeds.v[k])
+				return yaml_caret(e, at, "seeds: %lld stands twice", (long long)r->seeds.v[i]);
+	return 0;
+}
+
+/* What the comparison at the end can hold. */
+static int check_comparison(const struct recipe_spec *r, struct err *e)
+{
+	if (r->seeds.n > COMPARE_MAX_SEEDS)
+		return yaml_caret(e, check_place(r->at, "seeds"), "seeds: at most %d, found %d", COMPARE_MAX_SEEDS, r->seeds.n);
+	if (r->students.n > COMPARE_MAX_ROWS - 1)
+		return yaml_caret(e, check_place(r->at, "students"), "students: at most %d, found %d", COMPARE_MAX_ROWS - 1, r->students.n);
+	if (r->students.n * r->seeds.n + 1 > RECIPE_MAX_RESULTS)
+		return yaml_caret(e, check_place(r->at, "seeds"), "seeds: %d of %d students are %d results, expected at most %d", r->seeds.n, r->students.n,
+				  r->students.n * r->seeds.n, RECIPE_MAX_RESULTS - 1);
+	return 0;
+}
+
+int check_recipe(const struct recipe_spec *r, struct err *e)
+{
+	for (const char *c = r->name; *c; c++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.", *c) || r->name[0] == '.')
+			return yaml_caret(e, yaml_get(r->at, "name"), "name: it becomes a directory: letters, digits, '_', '-' and '.'");
+	if (check_seeds(r, e) < 0 || check_comparison(r, e) < 0)
+		return -1;
+	if (r->report->sequence_length == 1)
+		return yaml_caret(e, check_place(r->report->at, "sequence_length"), "report.sequence_length: a window of one token scores nothing; expected 0 or at least 2");
+	if (r->data->domains.n > RESULT_MAX_EVALS)
+		return yaml_caret(e, check_place(r->data->at, "domains"), "domains: at most %d, found %d", RESULT_MAX_EVALS, r->data->domains.n);
+	for (int i = 0; i < r->data->domains.n; i++)
+		if (check_domain(r->data->domains.v[i], e) < 0)
+			return -1;
+	if (check_teachers(r, e) < 0)
+		return -1;
+	if (r->teacher->init && r->teacher->init->random && !r->data->tokenizer)
+		return yaml_caret(e, r->data->at, "data: a teacher made from nothing needs a tokenizer: {train_vocabulary: N} or a path");
+	if (r->data->tokenizer && !r->data->tokenizer->path == !r->data->tokenizer->train_vocabulary)
+		return yaml_caret(e, r->data->tokenizer->at, "tokenizer: expected a path, or train_vocabulary");
+	return check_students(r, e);
+}
