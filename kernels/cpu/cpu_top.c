@@ -1,0 +1,178 @@
+/* The K most probable columns of a row of logits, with the mass of the others.
+ * Three sweeps: maxima of GROUPS interleaved groups of columns, whose K-th largest bounds the K-th largest logit from below;
+ * the few columns that reach the bound, into a heap that lies in the caller's own K slots; one exponential per column, summed
+ * over the complement. No scratch, any K up to V. Test: tests/test_ops_top.c */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_math.h"
+#include "kernels/cpu/cpu_pairs.h"
+
+#include <limits.h>
+#include <math.h>
+
+enum { GROUPS = 1024, LANES = 16, BLOCK = 512 };
+
+/* m(n): m[g] the largest of x[g], x[g+n], x[g+2n] … NaNs are passed over. */
+static void group_maxima(float *m, int n, const float *x, int V)
+{
+	for (int g = 0; g < n; g++)
+		m[g] = -INFINITY;
+	for (int at = 0; at < V; at += n) {
+		int width = V - at < n ? V - at : n;
+#pragma omp simd
+		for (int g = 0; g < width; g++)
+			m[g] = x[at + g] > m[g] ? x[at + g] : m[g];
+	}
+}
+
+/* Integers in the order of the floats, and back: its own inverse on the bits. */
+static int32_t ordered(int32_t bits)
+{
+	return bits ^ (bits >> 31 & INT32_MAX);
+}
+
+static int count_from(const int32_t *keys, int n, int32_t bound)
+{
+	int count = 0;
+#pragma omp simd reduction(+ : count)
+	for (int i = 0; i < n; i++)
+		count += keys[i] >= bound;
+	return count;
+}
+
+/* A value that at least K of m(n) reach, and not many more: bisection over the bits, n >= K. */
+static float bound_of(const float *m, int n, int K)
+{
+	int32_t keys[GROUPS], low = INT32_MAX, high = INT32_MIN;
+	memcpy(keys, m, (size_t)n * sizeof *keys);
+	for (int i = 0; i < n; i++) {
+		keys[i] = ordered(keys[i]);
+		low = keys[i] < low ? keys[i] : low;
+		high = keys[i] > high ? keys[i] : high;
+	}
+	int count = n;
+	while (count > K + K / 8 && low < high) {
+		int32_t middle = (int32_t)(((int64_t)low + high + 1) >> 1);
+		int reach = count_from(keys, n, middle);
+		if (reach >= K) {
+			low = middle;
+			count = reach;
+		} else {
+			high = middle - 1;
+		}
+	}
+	low = ordered(low);
+	float bound;
+	memcpy(&bound, &low, sizeof bound);
+	return bound;
+}
+
+/* The best K columns that reach the bound. */
+static void collect(struct pairs *best, int K, const float *x, int V, float bound)
+{
+	for (int at = 0; at < V; at += LANES) {
+		int width = V - at < LANES ? V - at : LANES, any = 0;
+		if (width == LANES) {
+#pragma omp simd reduction(| : any)
+			for (int i = 0; i < LANES; i++)
+				any |= x[at + i] >= bound;
+			if (!any)
+				continue;
+		}
+		for (int i = at; i < at + width; i++)
+			if (x[i] >= bound)
+				pairs_push(best, K, x[i], i);
+		if (best->n == K && best->value[0] > bound)
+			bound = best->value[0];
+	}
+}
+
+static void best_columns(struct pairs *best, int K, const float *x, int V)
+{
+	float maxima[GROUPS], bound = -INFINITY;
+	if (K <= GROUPS / 2) {
+		int groups = V < GROUPS ? V : GROUPS;
+		group_maxima(maxima, groups, x, V);
+		bound = bound_of(maxima, groups, K);
+	}
+	collect(best, K, x, V, bound);
+	pairs_unheap(best);
+}
+
+/* sum exp((x - max) inv_tau) over the columns that come after (value, index) in the order of the pairs. NaNs count. */
+static double sum_after(const float *x, int V, float max, float inv_tau, float value, int32_t index)
+{
+	double sum = 0;
+	for (int at = 0; at < V; at += BLOCK) {
+		int end = V - at < BLOCK ? V : at + BLOCK;
+		float part = 0;
+#pragma omp simd reduction(+ : part)
+		for (int i = at; i < end; i++) {
+			float e = cpu_exp_low((x[i] - max) * inv_tau);
+			part += x[i] > value || (x[i] == value && i <= index) ? 0.0f : e;
+		}
+		sum += (double)part;
+	}
+	return sum;
+}
+
+/* Distance of the i-th best from the largest, at tau. */
+static double scaled(const struct pairs *best, int i, double tau)
+{
+	return ((double)best->value[i] - (double)best->value[0]) / tau;
+}
+
+/* How many of the n best the sum of whose exp reaches `goal`; *rest grows by the others', the smallest first. */
+static int kept_of(const struct pairs *best, double tau, double goal, double *rest)
+{
+	int kept = 0, n = best->n;
+	for (double sum = 0; kept < n && !(sum >= goal); kept++)
+		sum += exp(scaled(best, kept, tau));
+	for (int i = n - 1; i >= kept; i--)
+		*rest += exp(scaled(best, i, tau));
+	return kept;
+}
+
+static float cross_entropy(const struct top_rows *a, const float *t, int32_t target, float max, double total)
+{
+	double z = a->tau == 1.0f ? total : sum_after(t, a->V, max, 1.0f, INFINITY, -1);
+	return (float)(log(z) - ((double)t[target] - (double)max));
+}
+
+/* Logits to log p; the slots that are not used. */
+static void finish(struct pairs *best, int K, double tau, double log_total)
+{
+	for (int i = best->n - 1; i >= 0; i--) /* the largest last: the others are measured from it */
+		best->value[i] = (float)(scaled(best, i, tau) - log_total);
+	for (int i = best->n; i < K; i++) {
+		best->index[i] = -1;
+		best->value[i] = -INFINITY;
+	}
+}
+
+static void top_row(const struct top_rows *a, int n)
+{
+	const float *t = a->t + (size_t)n * (size_t)a->ld;
+	struct pairs best = {a->log_p + (size_t)n * (size_t)a->K, a->ids + (size_t)n * (size_t)a->K, 0};
+	double tau = (double)a->tau, top = 0;
+	best_columns(&best, a->K, t, a->V);
+	bool full = best.n == a->K; /* else there are NaNs, and none but they are left */
+	float max = best.n ? best.value[0] : NAN, last = full ? best.value[best.n - 1] : -INFINITY;
+	double rest = sum_after(t, a->V, max, 1.0f / a->tau, last, full ? best.index[best.n - 1] : a->V);
+	for (int i = best.n - 1; i >= 0; i--)
+		top += exp(scaled(&best, i, tau));
+	double total = rest + top;
+	if (a->top_p > 0.0f && a->top_p < 1.0f)
+		best.n = kept_of(&best, tau, (double)a->top_p * total, &rest);
+	finish(&best, a->K, tau, log(total));
+	a->tail[n] = (float)(rest / total);
+	a->lse[n] = (float)((double)max / tau + log(total));
+	a->ce[n] = a->target && a->target[n] >= 0 ? cross_entropy(a, t, a->target[n], max, total) : 0.0f;
+}
+
+void cpu_top_rows(struct ops *o, const struct top_rows *a)
+{
+	BUG_ON(a->K < 1 || a->K > a->V);
+#pragma omp parallel for schedule(static) num_threads(o->n_threads)
+	for (int n = 0; n < a->n_rows; n++)
+		top_row(a, n);
+}
