@@ -261,16 +261,6 @@ static int read_all(const struct run *run, struct result **results, int *n, stru
 	return rc;
 }
 
-/* recipe's word; else the last student with fresh weights, else the last. */
-static const char *reference(const struct recipe_spec *r)
-{
-	const char *name = r->students.names[r->students.n - 1];
-	for (int i = 0; i < r->students.n; i++)
-		if (!init_inherits(((const struct student_spec *)r->students.v[i])->init))
-			name = r->students.names[i];
-	return r->report->reference ? r->report->reference : name;
-}
-
 static int report(const struct run *run, struct err *e)
 {
 	struct result **results = calloc(RECIPE_MAX_RESULTS, sizeof(struct result *));
@@ -283,7 +273,7 @@ static int report(const struct run *run, struct err *e)
 		err_run(e, "out of memory");
 		goto out;
 	}
-	o.reference = reference(run->spec);
+	o.reference = run->spec->report->reference;
 	o.bootstrap.resamples = (int)run->spec->report->bootstrap;
 	TRY(read_all(run, results, &n, e));
 	TRY(compare_results(&c, results, n, &o, e));

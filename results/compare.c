@@ -1,6 +1,8 @@
-/* Groups results by student, pairs them with the reference, ranks. Tables: results/compare_table.c.
- * Test: tests/test_compare.c */
+/* Groups results by student, pairs them with the reference, ranks. Controls: results/controls.c. Tables:
+ * results/compare_table.c. Test: tests/test_compare.c */
 #include "results/compare.h"
+
+#include "results/columns.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -12,8 +14,7 @@ struct compare_options compare_default(void)
 	return (struct compare_options){.reference = NULL, .bootstrap = bootstrap_default()};
 }
 
-static void note(struct comparison *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void note(struct comparison *c, const char *fmt, ...)
+void compare_note(struct comparison *c, const char *fmt, ...)
 {
 	va_list args;
 	if (c->n_notes == COMPARE_MAX_NOTES)
@@ -64,16 +65,23 @@ static int add_rows(struct comparison *c, struct result *const *results, int n, 
 	return 0;
 }
 
+/* How much a student is what the others are measured against: from nothing, and without a teacher. */
+static int plainness(const struct compare_row *row)
+{
+	const struct result *r = row->seeds[0];
+	return row->teacher ? -1 : 2 * !strcmp(r->init, "random") + !r->distill.present;
+}
+
 static int find_reference(struct comparison *c, const char *wanted, struct err *e)
 {
+	int plainest = 0;
 	c->reference = -1;
-	bool scratch = false;
 	for (int i = 0; i < c->n_rows; i++) {
-		const struct compare_row *row = &c->rows[i];
-		bool like = !strcmp(row->seeds[0]->init, "random") || !strncmp(row->name, "scratch", 7);
-		if (wanted ? !strcmp(row->name, wanted) : !row->teacher && (like || !scratch))
-			c->reference = i;
-		scratch = scratch || (like && !row->teacher);
+		int plain = plainness(&c->rows[i]);
+		if (wanted ? strcmp(c->rows[i].name, wanted) != 0 : plain < plainest)
+			continue;
+		plainest = plain;
+		c->reference = i;
 	}
 	if (c->reference < 0)
 		return wanted ? err_user(e, "reference: no student '%s' among the results", wanted)
@@ -91,29 +99,6 @@ static void mark_sizes(struct comparison *c)
 
 /* ---- domains ---- */
 
-static const struct evaluation *scores_of(const struct result *r, const char *domain)
-{
-	for (int i = 0; i < r->n_evals; i++)
-		if (!strcmp(r->evals[i].domain, domain))
-			return &r->evals[i].scores;
-	return NULL;
-}
-
-static bool same_tokens(const struct evaluation *a, const struct evaluation *b)
-{
-	return a->data_hash == b->data_hash && a->n_documents == b->n_documents && a->tokens == b->tokens;
-}
-
-static bool same_text(const struct evaluation *a, const struct evaluation *b)
-{
-	if (a->n_documents != b->n_documents)
-		return false;
-	for (size_t i = 0; i < a->n_documents; i++)
-		if (a->documents[i].bytes != b->documents[i].bytes)
-			return false;
-	return true;
-}
-
 /* The domains are those of the reference. */
 static void find_domains(struct comparison *c)
 {
@@ -124,8 +109,8 @@ static void find_domains(struct comparison *c)
 		*domain = (struct compare_domain){.n_documents = own->n_documents, .tokens = own->tokens, .bytes = own->bytes};
 		memcpy(domain->name, reference->evals[d].domain, sizeof domain->name);
 		for (int i = 0; i < c->n_rows; i++) {
-			const struct evaluation *other = scores_of(c->rows[i].seeds[0], domain->name);
-			if (other && !same_tokens(own, other) && same_text(own, other))
+			const struct evaluation *other = result_scores(c->rows[i].seeds[0], domain->name);
+			if (other && !columns_same_tokens(own, other) && columns_same_text(own, other))
 				domain->in_bits = true;
 		}
 	}
@@ -133,33 +118,14 @@ static void find_domains(struct comparison *c)
 
 /* ---- one student in one domain ---- */
 
-struct columns { /* (n) per document: NLL in nat, mean over seeds, and weights */
-	double *nll, *tokens, *bytes;
-	size_t n;
-};
-
-static int columns_make(struct columns *x, const struct compare_row *row, const char *domain, struct err *e)
+double compare_deviation(const double *x, int n)
 {
-	const struct evaluation *first = scores_of(row->seeds[0], domain);
-	x->n = first->n_documents;
-	x->nll = calloc(3 * x->n, sizeof *x->nll);
-	if (!x->nll)
-		return err_run(e, "comparison: out of memory");
-	x->tokens = x->nll + x->n;
-	x->bytes = x->tokens + x->n;
-	for (int s = 0; s < row->n_seeds; s++) {
-		const struct evaluation *v = scores_of(row->seeds[s], domain);
-		if (!v || !same_tokens(v, first))
-			return err_user(e, "'%s', domain '%s': seeds %llu and %llu were scored on different tokens", row->name,
-					domain, (unsigned long long)row->seeds[0]->seed, (unsigned long long)row->seeds[s]->seed);
-		for (size_t i = 0; i < x->n; i++)
-			x->nll[i] += v->documents[i].nll / row->n_seeds;
-	}
-	for (size_t i = 0; i < x->n; i++) {
-		x->tokens[i] = first->documents[i].tokens;
-		x->bytes[i] = first->documents[i].bytes;
-	}
-	return 0;
+	double mean = 0, squares = 0;
+	for (int i = 0; i < n; i++)
+		mean += x[i] / n;
+	for (int i = 0; i < n; i++)
+		squares += (x[i] - mean) * (x[i] - mean);
+	return n > 1 ? sqrt(squares / (n - 1)) : NAN;
 }
 
 static void fill_means(struct compare_cell *cell, const struct compare_row *row, const char *domain)
@@ -167,46 +133,25 @@ static void fill_means(struct compare_cell *cell, const struct compare_row *row,
 	cell->present = true;
 	cell->perplexity = exp(cell->nll.mean);
 	for (int s = 0; s < row->n_seeds; s++) {
-		const struct evaluation *v = scores_of(row->seeds[s], domain);
+		const struct evaluation *v = result_scores(row->seeds[s], domain);
 		cell->seed_nll[s] = v->nll;
 		cell->bits_per_byte += v->bits_per_byte / row->n_seeds;
 		cell->kl += v->kl / row->n_seeds;
 		cell->agreement_top1 += v->agreement_top1 / row->n_seeds;
 		cell->has_teacher = v->has_teacher;
 	}
-}
-
-/* Intervals in bits per byte: the weights are bytes. */
-static int fill_bits(struct comparison *c, struct compare_cell *cell, const struct columns *own, const struct columns *reference,
-		     struct err *e)
-{
-	int rc = -1;
-	double *bits = malloc(2 * own->n * sizeof *bits);
-	if (!bits)
-		return err_run(e, "comparison: out of memory");
-	for (size_t i = 0; i < own->n; i++) {
-		bits[i] = own->nll[i] / M_LN2;
-		bits[own->n + i] = cell->paired ? reference->nll[i] / M_LN2 : 0;
-	}
-	TRY(bootstrap_ratio(&cell->score, bits, own->bytes, own->n, &c->bootstrap, e));
-	if (cell->paired)
-		TRY(bootstrap_paired(&cell->difference, bits, bits + own->n, own->bytes, own->n, &c->bootstrap, e));
-	rc = 0;
-out:
-	free(bits);
-	return rc;
+	cell->deviation = compare_deviation(cell->seed_nll, row->n_seeds);
 }
 
 static int fill_intervals(struct comparison *c, struct compare_cell *cell, bool in_bits, const struct columns *own,
 			  const struct columns *reference, struct err *e)
 {
-	if (bootstrap_ratio(&cell->nll, own->nll, own->tokens, own->n, &c->bootstrap, e) < 0)
+	if (columns_interval(&cell->nll, own, NULL, false, &c->bootstrap, e) < 0)
 		return -1;
 	cell->score = cell->nll;
-	if (in_bits)
-		return fill_bits(c, cell, own, reference, e);
-	return cell->paired ? bootstrap_paired(&cell->difference, own->nll, reference->nll, own->tokens, own->n, &c->bootstrap, e)
-			    : 0;
+	if (in_bits && columns_interval(&cell->score, own, NULL, true, &c->bootstrap, e) < 0)
+		return -1;
+	return cell->paired ? columns_interval(&cell->difference, own, reference, in_bits, &c->bootstrap, e) : 0;
 }
 
 static int fill_cell(struct comparison *c, struct compare_row *row, int d, const struct columns *reference, struct err *e)
@@ -215,25 +160,25 @@ static int fill_cell(struct comparison *c, struct compare_row *row, int d, const
 	struct compare_domain *domain = &c->domains[d];
 	struct compare_cell *cell = &row->cells[d];
 	struct columns own = {0};
-	const struct evaluation *v = scores_of(row->seeds[0], domain->name);
-	const struct evaluation *r = scores_of(c->rows[c->reference].seeds[0], domain->name);
+	const struct evaluation *v = result_scores(row->seeds[0], domain->name);
+	const struct evaluation *r = result_scores(c->rows[c->reference].seeds[0], domain->name);
 	if (!v) {
-		note(c, "%s was not evaluated on %s", row->name, domain->name);
+		compare_note(c, "%s was not evaluated on %s", row->name, domain->name);
 		return 0;
 	}
-	TRY(columns_make(&own, row, domain->name, e));
-	cell->paired = !row->reference && (domain->in_bits ? same_text(v, r) : same_tokens(v, r));
+	TRY(columns_init(&own, row->seeds, row->n_seeds, domain->name, e));
+	cell->paired = !row->reference && (domain->in_bits ? columns_same_text(v, r) : columns_same_tokens(v, r));
 	TRY(fill_intervals(c, cell, domain->in_bits, &own, reference, e));
 	fill_means(cell, row, domain->name);
 	if (!cell->paired && !row->reference)
-		note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain->name);
+		compare_note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain->name);
 	if (v->sequence_length != r->sequence_length || v->stride != r->stride || strcmp(v->dtype, r->dtype))
-		note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
+		compare_note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
 		     domain->name, v->sequence_length, v->stride, v->dtype, r->sequence_length, r->stride, r->dtype);
 	domain->few = domain->few || cell->nll.few;
 	rc = 0;
 out:
-	free(own.nll);
+	columns_release(&own);
 	return rc;
 }
 
@@ -241,12 +186,13 @@ static int fill_domain(struct comparison *c, int d, struct err *e)
 {
 	int rc = -1;
 	struct columns reference = {0};
-	TRY(columns_make(&reference, &c->rows[c->reference], c->domains[d].name, e));
+	const struct compare_row *row = &c->rows[c->reference];
+	TRY(columns_init(&reference, row->seeds, row->n_seeds, c->domains[d].name, e));
 	for (int i = 0; i < c->n_rows; i++)
 		TRY(fill_cell(c, &c->rows[i], d, &reference, e));
 	rc = 0;
 out:
-	free(reference.nll);
+	columns_release(&reference);
 	return rc;
 }
 
@@ -285,7 +231,7 @@ static void note_budgets(struct comparison *c)
 		const struct result *r = c->rows[i].seeds[0];
 		double share = reference->train.tokens > 0 ? r->train.tokens / reference->train.tokens : 1;
 		if (!c->rows[i].teacher && r->trained && reference->trained && fabs(share - 1) > 0.02)
-			note(c, "%s was trained on %.2f times the tokens of the reference", r->name, share);
+			compare_note(c, "%s was trained on %.2f times the tokens of the reference", r->name, share);
 	}
 }
 
@@ -294,10 +240,10 @@ static void note_domains(struct comparison *c)
 	for (int d = 0; d < c->n_domains; d++) {
 		const struct compare_domain *domain = &c->domains[d];
 		if (domain->few)
-			note(c, "%s: only %zu documents; intervals over fewer than %d documents are too narrow", domain->name,
+			compare_note(c, "%s: only %zu documents; intervals over fewer than %d documents are too narrow", domain->name,
 			     domain->n_documents, BOOTSTRAP_FEW_DOCUMENTS);
 		if (domain->in_bits)
-			note(c, "%s: tokenizers differ, so compare bits per byte; NLL per token is each model's own", domain->name);
+			compare_note(c, "%s: tokenizers differ, so compare bits per byte; NLL per token is each model's own", domain->name);
 	}
 }
 
@@ -306,11 +252,11 @@ static void note_rows(struct comparison *c)
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_row *row = &c->rows[i];
 		if (row->other_size && !row->teacher)
-			note(c, "%s is of another size than %s (%zu and %zu parameters): not ranked", row->name,
+			compare_note(c, "%s is of another size than %s (%zu and %zu parameters): not ranked", row->name,
 			     c->rows[c->reference].name, row->seeds[0]->parameters, c->rows[c->reference].seeds[0]->parameters);
 		for (int s = 0; s < row->n_seeds; s++)
 			for (int w = 0; w < row->seeds[s]->n_warnings; w++)
-				note(c, "%s: %s", row->name, row->seeds[s]->warnings[w]);
+				compare_note(c, "%s: %s", row->name, row->seeds[s]->warnings[w]);
 	}
 }
 
@@ -342,6 +288,7 @@ int compare_results(struct comparison **out, struct result *const *results, int 
 	for (int d = 0; d < c->n_domains; d++)
 		TRY(fill_domain(c, d, e));
 	rank(c);
+	TRY(controls_find(c, e));
 	note_domains(c);
 	note_budgets(c);
 	note_rows(c);
@@ -357,6 +304,7 @@ void compare_free(struct comparison *c)
 {
 	if (!c)
 		return;
+	controls_release(c);
 	for (int i = 0; i < c->n_rows; i++)
 		free(c->rows[i].cells);
 	free(c);

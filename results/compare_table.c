@@ -9,7 +9,7 @@ const char *compare_unit(const struct comparison *c, int domain)
 	return c->domains[domain].in_bits ? "bit/byte" : "nat/token";
 }
 
-static int start(struct table *t, const char *const *header, int n, int n_left, struct err *e)
+int compare_table_begin(struct table *t, const char *const *header, int n, int n_left, struct err *e)
 {
 	if (table_init(t, n, e) < 0 || table_row(t, e) < 0)
 		return -1;
@@ -20,8 +20,7 @@ static int start(struct table *t, const char *const *header, int n, int n_left, 
 	return 0;
 }
 
-/* One of the best rank, and what a row is. */
-static void set_name(struct table *t, const struct compare_row *row)
+void compare_table_name(struct table *t, const struct compare_row *row)
 {
 	t->strong[t->n_rows - 1] = row->rank == 1;
 	table_set(t, 0, "%s", row->name);
@@ -35,15 +34,39 @@ static void set_rank(struct table *t, int column, const struct compare_row *row)
 		table_set(t, column, "%s", row->teacher ? "teacher" : row->other_size ? "≠ size" : "–");
 }
 
-static void set_scores(struct table *t, const struct compare_cell *cell)
+struct extras { /* the columns of a domain's table that are there when they have something to say */
+	int seeds, teacher; /* the first of them; 0: left out */
+};
+
+static struct extras extras_of(const struct comparison *c, int domain, int *n)
+{
+	struct extras x = {0, 0};
+	bool seeds = false, teacher = false;
+	for (int i = 0; i < c->n_rows; i++) {
+		seeds |= c->rows[i].n_seeds > 1;
+		teacher |= c->rows[i].cells[domain].has_teacher;
+	}
+	*n = 8;
+	if (seeds)
+		x.seeds = (*n)++;
+	if (teacher) {
+		x.teacher = *n;
+		*n += 2;
+	}
+	return x;
+}
+
+static void set_scores(struct table *t, const struct compare_cell *cell, struct extras x)
 {
 	table_set(t, 2, "%.4f", cell->nll.mean);
 	table_set(t, 3, "%.4f … %.4f", cell->nll.low, cell->nll.high);
 	table_set(t, 4, "%.3f", cell->perplexity);
 	table_set(t, 5, "%.4f", cell->bits_per_byte);
-	if (cell->has_teacher) {
-		table_set(t, 8, "%.1f %%", 100 * cell->agreement_top1);
-		table_set(t, 9, "%.4f", cell->kl);
+	if (x.seeds && isfinite(cell->deviation))
+		table_set(t, x.seeds, "%.4f", cell->deviation);
+	if (x.teacher && cell->has_teacher) {
+		table_set(t, x.teacher, "%.1f %%", 100 * cell->agreement_top1);
+		table_set(t, x.teacher + 1, "%.4f", cell->kl);
 	}
 }
 
@@ -57,26 +80,36 @@ static void set_difference(struct table *t, const struct compare_row *row, const
 	table_set(t, 7, "%+.4f … %+.4f", cell->difference.low, cell->difference.high);
 }
 
+static void head_extras(struct table *t, struct extras x)
+{
+	if (x.seeds)
+		table_set(t, x.seeds, "s.d. of seeds");
+	if (x.teacher) {
+		table_set(t, x.teacher, "top-1");
+		table_set(t, x.teacher + 1, "KL");
+	}
+}
+
 int compare_table_domain(const struct comparison *c, int domain, struct table *t, struct err *e)
 {
 	char difference[TABLE_CELL];
+	int n;
+	struct extras x = extras_of(c, domain, &n);
 	snprintf(difference, sizeof difference, "Δ %s", compare_unit(c, domain));
-	const char *const header[] = {"student", "rank", "NLL", "95 % interval", "perplexity", "bits/byte", difference,
-				      "95 % interval", "top-1", "KL"};
-	int n = 8;
-	for (int i = 0; i < c->n_rows; i++)
-		n = c->rows[i].cells[domain].has_teacher ? 10 : n;
-	if (start(t, header, n, 1, e) < 0)
+	const char *const header[] = {"student", "rank", "NLL", "95 % interval", "perplexity", "bits/byte", difference, "95 % interval",
+				      "", "", ""};
+	if (compare_table_begin(t, header, n, 1, e) < 0)
 		return -1;
+	head_extras(t, x);
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_row *row = &c->rows[i];
 		if (table_row(t, e) < 0)
 			return -1;
-		set_name(t, row);
+		compare_table_name(t, row);
 		set_rank(t, 1, row);
 		if (!row->cells[domain].present)
 			continue;
-		set_scores(t, &row->cells[domain]);
+		set_scores(t, &row->cells[domain], x);
 		set_difference(t, row, &row->cells[domain]);
 	}
 	return 0;
@@ -104,81 +137,87 @@ int compare_table_costs(const struct comparison *c, struct table *t, struct err 
 {
 	static const char *const header[] = {"student", "shape", "parameters", "FLOP/token", "weights", "tokens/s", "tokens",
 					     "in init", "epochs", "FLOP spent", "lr"};
-	if (start(t, header, 11, 2, e) < 0)
+	if (compare_table_begin(t, header, 11, 2, e) < 0)
 		return -1;
 	for (int i = 0; i < c->n_rows; i++) {
 		if (table_row(t, e) < 0)
 			return -1;
-		set_name(t, &c->rows[i]);
+		compare_table_name(t, &c->rows[i]);
 		set_costs(t, c->rows[i].seeds[0]);
 	}
 	return 0;
 }
 
+static void set_seeds(struct table *t, const struct compare_cell *cell, int n_seeds)
+{
+	const double *nll = cell->seed_nll;
+	double low = nll[0], high = nll[0];
+	char list[TABLE_CELL] = "";
+	for (int s = 0; s < n_seeds; s++) {
+		size_t n = strlen(list);
+		snprintf(list + n, sizeof list - n, "%s%.4f", s ? " " : "", nll[s]);
+		low = fmin(low, nll[s]);
+		high = fmax(high, nll[s]);
+	}
+	table_set(t, 2, "%d", n_seeds);
+	table_set(t, 3, "%.4f", cell->nll.mean);
+	table_set(t, 4, "%.4f", cell->deviation);
+	table_set(t, 5, "%.4f", low);
+	table_set(t, 6, "%.4f", high);
+	table_set(t, 7, "%s", list);
+}
+
 int compare_table_seeds(const struct comparison *c, struct table *t, struct err *e)
 {
-	static const char *const header[] = {"student", "domain", "seeds", "mean NLL", "lowest", "highest", "by seed"};
-	if (start(t, header, 7, 2, e) < 0)
+	static const char *const header[] = {"student", "domain", "seeds", "mean NLL", "s.d.", "lowest", "highest", "by seed"};
+	if (compare_table_begin(t, header, 8, 2, e) < 0)
 		return -1;
-	t->left[6] = true;
+	t->left[7] = true;
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_row *row = &c->rows[i];
 		for (int d = 0; d < c->n_domains && row->n_seeds > 1; d++) {
-			const double *nll = row->cells[d].seed_nll;
-			double low = nll[0], high = nll[0];
-			char list[TABLE_CELL] = "";
 			if (!row->cells[d].present)
 				continue;
-			for (int s = 0; s < row->n_seeds; s++) {
-				size_t n = strlen(list);
-				snprintf(list + n, sizeof list - n, "%s%.4f", s ? " " : "", nll[s]);
-				low = fmin(low, nll[s]);
-				high = fmax(high, nll[s]);
-			}
 			if (table_row(t, e) < 0)
 				return -1;
-			set_name(t, row);
+			compare_table_name(t, row);
 			table_set(t, 1, "%s", c->domains[d].name);
-			table_set(t, 2, "%d", row->n_seeds);
-			table_set(t, 3, "%.4f", row->cells[d].nll.mean);
-			table_set(t, 4, "%.4f", low);
-			table_set(t, 5, "%.4f", high);
-			table_set(t, 6, "%s", list);
+			set_seeds(t, &row->cells[d], row->n_seeds);
 		}
 	}
 	return 0;
 }
 
-static void print_domain_title(const struct comparison *c, int d, FILE *f)
+static void list_rates(const struct result_train *t, char *out, size_t n)
 {
-	const struct compare_domain *domain = &c->domains[d];
-	fprintf(f, "%s%s: %zu documents, %zu tokens, NLL in nat/token, Δ to %s in %s\n", d ? "\n" : "", domain->name,
-		domain->n_documents, domain->tokens, c->rows[c->reference].name, compare_unit(c, d));
+	*out = '\0';
+	for (int k = 0; k < t->n_candidates; k++) {
+		size_t used = strlen(out);
+		double nll = t->candidates[k].nll;
+		snprintf(out + used, n - used, isfinite(nll) ? "%s%.3g → %.4f" : "%s%.3g → diverged", k ? ", " : "", t->candidates[k].lr,
+			 nll);
+	}
 }
 
-int compare_print(const struct comparison *c, FILE *f, struct err *e)
+int compare_table_rates(const struct comparison *c, struct table *t, struct err *e)
 {
-	int rc = -1;
-	struct table t = {0};
-	for (int d = 0; d < c->n_domains; d++) {
-		print_domain_title(c, d, f);
-		TRY(compare_table_domain(c, d, &t, e));
-		table_print(&t, f);
-		table_release(&t);
-	}
-	fputc('\n', f);
-	TRY(compare_table_costs(c, &t, e));
-	table_print(&t, f);
-	table_release(&t);
-	TRY(compare_table_seeds(c, &t, e));
-	if (t.n_rows > 1) {
-		fputc('\n', f);
-		table_print(&t, f);
-	}
-	for (int i = 0; i < c->n_notes; i++)
-		fprintf(f, "%s%s\n", i ? "" : "\n", c->notes[i]);
-	rc = 0;
-out:
-	table_release(&t);
-	return rc;
+	static const char *const header[] = {"student", "seed", "lr used", "tried: lr → held-out NLL"};
+	if (compare_table_begin(t, header, 4, 1, e) < 0)
+		return -1;
+	t->left[3] = true;
+	for (int i = 0; i < c->n_rows; i++)
+		for (int s = 0; s < c->rows[i].n_seeds; s++) {
+			const struct result *r = c->rows[i].seeds[s];
+			char list[TABLE_CELL];
+			if (!r->train.n_candidates)
+				continue;
+			if (table_row(t, e) < 0)
+				return -1;
+			list_rates(&r->train, list, sizeof list);
+			table_set(t, 0, "%s", r->name);
+			table_set(t, 1, "%llu", (unsigned long long)r->seed);
+			table_set(t, 2, "%.3g", r->train.lr);
+			table_set(t, 3, "%s", list);
+		}
+	return 0;
 }

@@ -34,12 +34,25 @@ struct report {
 };
 /* One sentence: who is best, by how much, how surely. */
 void report_verdict(const struct comparison *, char *out, size_t n);
+/* Whether distilled students beat their controls, on the first domain. False: there is no such pair, out is not written. */
+bool report_verdict_control(const struct comparison *, char *out, size_t n);
 /* The stamp of the run in one line. */
 void report_stamp(const struct comparison *, char *out, size_t n);
-/* What stands under the tables of scores. */
-extern const char *const report_legend;
-/* The learning rates that were tried; only the header when none were. */
-int report_table_rates(const struct comparison *, struct table *, struct err *);
+
+/* How a format prints what a page holds. detail may be ""; notes are a list. */
+struct page {
+	void (*heading)(FILE *, const char *title, const char *detail);
+	void (*paragraph)(FILE *, const char *text);
+	void (*notes)(FILE *, const char *const *text, int n);
+	void (*table)(const struct table *, FILE *);
+	int (*figure)(const struct report *, const struct figure *, FILE *, struct err *);
+};
+/* The notes and every section (results/sections.h) with its figures. */
+int report_print_body(const struct report *, const struct page *, FILE *, struct err *);
+/* <dir>/file with what print gives, atomically. */
+int report_write_page(const struct report *, const char *file, int (*print)(const struct report *, FILE *, struct err *),
+		      struct err *);
+int report_write_markdown(const struct report *, struct err *);
 int report_write_html(const struct report *, struct err *);
 int report_write_json(const struct report *, struct err *);
 

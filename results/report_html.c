@@ -15,7 +15,7 @@ static const char style[] =
 	"header{border-bottom:1px solid var(--line);padding-bottom:20px;margin-bottom:8px}\n"
 	"h1{font-size:27px;line-height:1.25;margin:0 0 10px;letter-spacing:-.01em}\n"
 	"h2{font-size:17px;margin:36px 0 10px}h2 small{font-weight:400;color:var(--soft);font-size:13px;margin-left:8px}\n"
-	".verdict{font-size:17px;margin:0;border-left:4px solid var(--accent);padding:2px 0 2px 14px}\n"
+	".verdict{font-size:17px;margin:0 0 8px;border-left:4px solid var(--accent);padding:2px 0 2px 14px}\n"
 	".stamp,.legend,figcaption{color:var(--soft);font-size:13px}.stamp{margin-top:40px;border-top:1px solid var(--line);padding-top:14px}\n"
 	".scroll{overflow-x:auto}\n"
 	"table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:13.5px}\n"
@@ -80,95 +80,48 @@ static int print_figure(const struct report *r, const struct figure *figure, FIL
 	return 0;
 }
 
-static int print_figures(const struct report *r, const char *prefix, FILE *f, struct err *e)
-{
-	for (int i = 0; i < r->n_figures; i++)
-		if (!strncmp(r->figures[i].file, prefix, strlen(prefix)) && print_figure(r, &r->figures[i], f, e) < 0)
-			return -1;
-	return 0;
-}
+/* ---- the parts of a page ---- */
 
-/* ---- sections ---- */
-
-static void heading(FILE *f, const char *title, const char *small)
+static void heading(FILE *f, const char *title, const char *detail)
 {
 	fputs("<h2>", f);
 	table_html_text(f, title);
-	if (small) {
+	if (*detail) {
 		fputs(" <small>", f);
-		table_html_text(f, small);
+		table_html_text(f, detail);
 		fputs("</small>", f);
 	}
 	fputs("</h2>\n", f);
 }
 
-static void section(FILE *f, const char *title, struct table *t)
+static void paragraph(FILE *f, const char *text)
 {
-	if (t->n_rows > 1) {
-		heading(f, title, NULL);
-		table_print_html(t, f);
-	}
-	table_release(t);
+	fputs("<p class=\"legend\">", f);
+	table_html_text(f, text);
+	fputs("</p>\n", f);
 }
 
-static int print_domains(const struct report *r, FILE *f, struct err *e)
+static void notes(FILE *f, const char *const *text, int n)
 {
-	const struct comparison *c = r->comparison;
-	for (int d = 0; d < c->n_domains; d++) {
-		struct table t = {0};
-		char small[128], figure[32];
-		snprintf(small, sizeof small, "%zu documents, %zu tokens, %zu bytes", c->domains[d].n_documents, c->domains[d].tokens,
-			 c->domains[d].bytes);
-		heading(f, c->domains[d].name, small);
-		int rc = compare_table_domain(c, d, &t, e);
-		if (!rc)
-			table_print_html(&t, f);
-		table_release(&t);
-		snprintf(figure, sizeof figure, "final-%d.", d);
-		if (rc < 0 || print_figures(r, figure, f, e) < 0)
-			return -1;
-	}
-	fprintf(f, "<p class=\"legend\">%s</p>\n", report_legend);
-	return 0;
-}
-
-static void print_notes(const struct report *r, FILE *f)
-{
-	const struct comparison *c = r->comparison;
-	if (!(c->n_notes + r->options->n_notes + r->no_gnuplot))
-		return;
-	heading(f, "Read this first", NULL);
 	fputs("<ul>\n", f);
-	for (int i = 0; i < r->options->n_notes + c->n_notes; i++) {
+	for (int i = 0; i < n; i++) {
 		fputs("<li>", f);
-		table_html_text(f, i < r->options->n_notes ? r->options->notes[i] : c->notes[i - r->options->n_notes]);
+		table_html_text(f, text[i]);
 		fputs("</li>\n", f);
 	}
-	fputs(r->no_gnuplot ? "<li>No figures: gnuplot is not installed.</li>\n</ul>\n" : "</ul>\n", f);
+	fputs("</ul>\n", f);
 }
 
-static int print_rest(const struct report *r, FILE *f, struct err *e)
+static const struct page page = {heading, paragraph, notes, table_print_html, print_figure};
+
+static void verdict(FILE *f, const char *text)
 {
-	int rc = -1;
-	const struct comparison *c = r->comparison;
-	struct table t = {0};
-	TRY(compare_table_costs(c, &t, e));
-	section(f, "What it cost", &t);
-	if (r->curves.n_loss && r->n_figures)
-		heading(f, "How it went", NULL);
-	TRY(print_figures(r, "loss", f, e));
-	TRY(print_figures(r, "masks", f, e));
-	TRY(compare_table_seeds(c, &t, e));
-	section(f, "Seeds", &t);
-	TRY(report_table_rates(c, &t, e));
-	section(f, "Learning rates", &t);
-	rc = 0;
-out:
-	table_release(&t);
-	return rc;
+	fputs("<p class=\"verdict\">", f);
+	table_html_text(f, text);
+	fputs("</p>\n", f);
 }
 
-static int print_page(const struct report *r, FILE *f, struct err *e)
+static int print(const struct report *r, FILE *f, struct err *e)
 {
 	char line[1024];
 	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
@@ -176,12 +129,13 @@ static int print_page(const struct report *r, FILE *f, struct err *e)
 	table_html_text(f, r->options->title);
 	fprintf(f, "</title>\n<style>\n%s</style></head>\n<body>\n<header><h1>", style);
 	table_html_text(f, r->options->title);
+	fputs("</h1>\n", f);
 	report_verdict(r->comparison, line, sizeof line);
-	fputs("</h1>\n<p class=\"verdict\">", f);
-	table_html_text(f, line);
-	fputs("</p></header>\n", f);
-	print_notes(r, f);
-	if (print_domains(r, f, e) < 0 || print_rest(r, f, e) < 0)
+	verdict(f, line);
+	if (report_verdict_control(r->comparison, line, sizeof line))
+		verdict(f, line);
+	fputs("</header>\n", f);
+	if (report_print_body(r, &page, f, e) < 0)
 		return -1;
 	report_stamp(r->comparison, line, sizeof line);
 	fputs("<p class=\"stamp\">", f);
@@ -192,17 +146,5 @@ static int print_page(const struct report *r, FILE *f, struct err *e)
 
 int report_write_html(const struct report *r, struct err *e)
 {
-	char path[2048], *text = NULL;
-	size_t n_bytes;
-	snprintf(path, sizeof path, "%s/report.html", r->options->dir);
-	FILE *f = open_memstream(&text, &n_bytes);
-	if (!f)
-		return err_run(e, "%s: out of memory", path);
-	int rc = print_page(r, f, e);
-	if (fclose(f) && !rc)
-		rc = err_run(e, "%s: out of memory", path);
-	if (!rc)
-		rc = fsio_write_file(path, text, n_bytes, e);
-	free(text);
-	return rc;
+	return report_write_page(r, "report.html", print, e);
 }

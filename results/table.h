@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { TABLE_CELL = 96 };
+enum { TABLE_CELL = 208 };
 struct table {
 	int n_columns, n_rows, capacity;
 	bool *left;              /* (n_columns): text is set left, numbers right */

@@ -1,93 +1,21 @@
 /* results/compare.c, result_file.c, csv.c: files survive a round trip and are refused when they lie; students are paired,
  * sized and ranked as compare.h says. */
-#include "tests/results_world.h"
+#include "tests/compare_world.h"
 
 #include "base/json.h"
-#include "base/rng.h"
-#include "results/compare.h"
 #include "results/csv.h"
-
-/* Document i is as hard for everybody; a student is `worse` nat per token worse, give or take noise. */
-static void score(struct result_eval *v, const char *domain, size_t n, double worse, uint64_t noise, uint64_t data)
-{
-	struct err e;
-	snprintf(v->domain, sizeof v->domain, "%s", domain);
-	v->scores = (struct evaluation){.sequence_length = 256, .stride = 128, .data_hash = data, .dtype = "fp32"};
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t tokens = 50 + rng_below(9, RNG_TEST, 0, i, 200);
-		double hard = 2 + 0.5 * (double)rng_normal(9, RNG_TEST, 1, i);
-		double own = worse + 0.01 * (double)rng_normal(9, RNG_TEST, 2 + noise, i);
-		struct document_score d = {.nll = tokens * (hard + own), .tokens = tokens, .bytes = 4 * tokens};
-		assert_ok(evaluation_add(&v->scores, &d, &e), &e);
-	}
-	assert_ok(evaluation_finish(&v->scores, &e), &e);
-}
-
-static struct result *add(struct world *w, const char *name, uint64_t seed, size_t parameters, double worse)
-{
-	struct result *r = result_new();
-	assert_non_null(r);
-	w->results[w->n++] = r;
-	snprintf(r->name, sizeof r->name, "%s", name);
-	snprintf(r->init, sizeof r->init, "%s", strstr(name, "scratch") ? "random" : "masks");
-	snprintf(r->model, sizeof r->model, "model");
-	snprintf(r->metrics, sizeof r->metrics, "metrics.csv");
-	snprintf(r->dir, sizeof r->dir, "%s", name);
-	r->seed = seed;
-	r->shape = (struct shape){.L = 4, .C = 128, .F = 320, .NH = 4, .NKV = 2, .HD = 32, .V = 4096};
-	r->parameters = parameters;
-	r->bytes = 4 * parameters;
-	r->flops_per_token = 2.5 * (double)parameters;
-	r->tokens_per_s = 12345;
-	r->trained = true;
-	r->train = (struct result_train){.tokens = 5e6, .init_tokens = 1.5e6, .unique_tokens = 1e6, .epochs = 3.5,
-					 .total_flops = 1e14, .lr = 1e-3, .n_candidates = 2,
-					 .candidates = {{1e-3, 1.9}, {2e-3, NAN}}};
-	r->stamp = (struct result_stamp){.commit = "abc", .device = "a CPU", .dtype = "fp32", .threads = 2, .seed = seed};
-	score(&r->evals[0], "stories", 100, worse, w->n == 1 ? 50 : (uint64_t)w->n, 77);
-	r->n_evals = 1;
-	return r;
-}
-
-static struct comparison *compare(struct world *w, const char *reference)
-{
-	struct comparison *c;
-	struct err e;
-	struct compare_options o = compare_default();
-	o.bootstrap.resamples = 1000;
-	o.reference = reference;
-	assert_ok(compare_results(&c, w->results, w->n, &o, &e), &e);
-	return c;
-}
-
-static const struct compare_row *row_of(const struct comparison *c, const char *name)
-{
-	for (int i = 0; i < c->n_rows; i++)
-		if (!strcmp(c->rows[i].name, name))
-			return &c->rows[i];
-	fail_msg("no row %s", name);
-	return NULL;
-}
-
-static bool noted(const struct comparison *c, const char *part)
-{
-	for (int i = 0; i < c->n_notes; i++)
-		if (strstr(c->notes[i], part))
-			return true;
-	return false;
-}
 
 static void pairs_ranks_and_sizes(void **state)
 {
 	struct world *w = *state;
-	add(w, "teacher", 1, 3000000, -0.5);
+	add_student(w, "teacher", 1, 3000000, -0.5);
 	strcpy(w->results[0]->role, "teacher");
 	w->results[0]->trained = false;
-	add(w, "sheared", 1, 1000000, 0.10);
-	add(w, "halved", 1, 1015000, 0.20);
-	add(w, "big", 1, 1030000, -0.10);
-	add(w, "scratch_kd", 1, 1000000, 0.30);
-	add(w, "scratch", 1, 1000000, 0.40);
+	add_student(w, "sheared", 1, 1000000, 0.10);
+	add_student(w, "halved", 1, 1015000, 0.20);
+	add_student(w, "big", 1, 1030000, -0.10);
+	add_student(w, "scratch_kd", 1, 1000000, 0.30);
+	add_student(w, "scratch", 1, 1000000, 0.40);
 	struct comparison *c = compare(w, NULL);
 	assert_string_equal(c->rows[c->reference].name, "scratch");
 	assert_true(c->rows[0].teacher && c->rows[0].rank == 0);
@@ -120,9 +48,9 @@ static void pairs_ranks_and_sizes(void **state)
 static void seeds_are_averaged(void **state)
 {
 	struct world *w = *state;
-	add(w, "a", 1, 1000, 0.1);
-	add(w, "a", 2, 1000, 0.3);
-	add(w, "b", 1, 1000, 0.2);
+	add_student(w, "a", 1, 1000, 0.1);
+	add_student(w, "a", 2, 1000, 0.3);
+	add_student(w, "b", 1, 1000, 0.2);
 	struct comparison *c = compare(w, NULL);
 	const struct compare_row *a = row_of(c, "a");
 	assert_int_equal(c->n_rows, 2);
@@ -148,8 +76,8 @@ static void seeds_are_averaged(void **state)
 static void other_tokenizers_compare_in_bits(void **state)
 {
 	struct world *w = *state;
-	struct result *a = add(w, "a", 1, 1000, 0.1);
-	add(w, "b", 1, 1000, 0.2);
+	struct result *a = add_student(w, "a", 1, 1000, 0.1);
+	add_student(w, "b", 1, 1000, 0.2);
 	struct evaluation *v = &a->evals[0].scores;
 	struct err e;
 	v->data_hash = 78; /* the same text in fewer tokens */
@@ -173,8 +101,8 @@ static void few_documents_and_budgets_are_said(void **state)
 {
 	struct world *w = *state;
 	for (int i = 0; i < 2; i++) {
-		struct result *r = add(w, i ? "b" : "a", 1, 1000, 0.1);
-		score(&r->evals[1], "books", 21, 0, 3 + (uint64_t)i, 5);
+		struct result *r = add_student(w, i ? "b" : "a", 1, 1000, 0.1);
+		score_documents(&r->evals[1], "books", 21, 0, 3 + (uint64_t)i, 5);
 		r->n_evals = 2;
 	}
 	w->results[0]->train.tokens *= 2;
@@ -193,7 +121,7 @@ static void few_documents_and_budgets_are_said(void **state)
 static void result_round_trip(void **state)
 {
 	struct world *w = *state;
-	struct result *r = add(w, "sheared", UINT64_MAX, 1000, 0.1), *back;
+	struct result *r = add_student(w, "sheared", UINT64_MAX, 1000, 0.1), *back;
 	struct err e;
 	r->n_warnings = 1;
 	strcpy(r->warnings[0], "300 \"steps\" – few");
@@ -251,7 +179,7 @@ static void lying_files_are_refused(void **state)
 		{"eval-stories.csv", "\n1,", "\n1,-", "eval-stories.csv:3"},
 		{"eval-stories.csv", "\n1,", "\n1,1", "adds up to"},
 	};
-	struct result *r = add(w, "sheared", 1, 1000, 0.1), *back;
+	struct result *r = add_student(w, "sheared", 1, 1000, 0.1), *back;
 	struct err e;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		assert_ok(result_write(r, w->dir.text, &e), &e);
@@ -268,7 +196,7 @@ static void lying_files_are_refused(void **state)
 static void a_failed_write_leaves_the_old_result(void **state)
 {
 	struct world *w = *state;
-	struct result *r = add(w, "sheared", 1, 1000, 0.1), *back;
+	struct result *r = add_student(w, "sheared", 1, 1000, 0.1), *back;
 	struct err e;
 	assert_ok(result_write(r, w->dir.text, &e), &e);
 	unsigned long n = 1;
@@ -320,9 +248,9 @@ static void metrics_by_name(void **state)
 static void prints_a_table(void **state)
 {
 	struct world *w = *state;
-	add(w, "sheared", 1, 1000000, 0.1);
-	add(w, "big", 1, 2000000, 0.0);
-	add(w, "scratch", 1, 1000000, 0.2);
+	add_student(w, "sheared", 1, 1000000, 0.1);
+	add_student(w, "big", 1, 2000000, 0.0);
+	add_student(w, "scratch", 1, 1000000, 0.2);
 	struct comparison *c = compare(w, NULL);
 	char *text;
 	size_t n;

@@ -295,7 +295,7 @@ static void tables_align(void **state)
 	table_print(&t, f);
 	fclose(f);
 	assert_string_equal(text, "näme    n  x\na     1.5  \n≠     100  yz\n");
-	table_set(&t, 0, "%0200d", 1);
+	table_set(&t, 0, "%0400d", 1);
 	assert_int_equal(strlen(t.cells[6]), TABLE_CELL - 1);
 	table_release(&t);
 	static const struct {
