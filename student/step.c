@@ -1,7 +1,7 @@
 /* One micro-batch of a training step: row weights, the pass through model and head, the sums. What ends a step is in
  * student/update.c. Test: tests/test_student.c, tests/test_student_distil.c */
 #include "student/buffers.h"
-#include "student/projections.h"
+#include "student/inner.h"
 
 #include <math.h>
 #include <string.h>
@@ -97,6 +97,21 @@ static bool upload_weights(const struct micro *m)
 		upload_rows(m, b->teachers[k].weight);
 	}
 	return upload_ce_weights(m, one);
+}
+
+/* The taps of this micro-batch: the caller's, and the inner losses' in front of them. */
+static const struct taps *taps_of(const struct micro *m, const struct taps *outer)
+{
+	const struct student *s = m->student;
+	struct student_buffers *b = s->buffers;
+	if (!s->inner || !m->n_teachers || m->teachers[0].soft->kind == SOFT_TARGETS_NONE)
+		return outer;
+	BUG_ON(!m->teachers[0].soft->inner);
+	for (int i = 0; i < b->N; i++)
+		b->host_rows[i] = b->kinds[i].soft ? 1.0f / (float)m->loss->step_tokens : 0.0f;
+	return inner_taps(s->inner, &(struct inner_batch){.start = b->start, .weights = m->loss->inner_weight,
+							  .targets = m->teachers[0].soft->inner, .outer = outer},
+			  b->host_rows);
 }
 
 /* ---- the head ---- */
@@ -200,6 +215,14 @@ static void add_sums(const struct micro *m, struct step_sums *sums)
 		b->loss_sum += sums->terms[j];
 }
 
+static void add_inner_sums(struct student *s, struct step_sums *sums)
+{
+	struct student_buffers *b = s->buffers;
+	inner_add_sums(s->inner, b->host_rows, sums->inner);
+	for (int i = 0; i < s->options.n_inner; i++)
+		b->loss_sum += sums->inner[i];
+}
+
 void student_microbatch(struct student *s, const struct step_loss *loss, int n_teachers, const struct step_teacher *teachers,
 			const struct masks *masks, const struct mask_grads *mask_grads, const struct taps *taps,
 			struct step_sums *sums)
@@ -208,8 +231,11 @@ void student_microbatch(struct student *s, const struct step_loss *loss, int n_t
 	struct micro m = {s, loss, n_teachers, teachers};
 	BUG_ON(n_teachers > s->options.n_teachers || (n_teachers && loss->n_terms > s->options.n_terms) || loss->step_tokens == 0);
 	bool learns = upload_weights(&m);
-	void *hidden = transformer_forward(s->ops, &s->params, s->act, &b->batch, masks, taps);
+	const struct taps *all = taps_of(&m, taps);
+	void *hidden = transformer_forward(s->ops, &s->params, s->act, &b->batch, masks, all);
 	run_head(&m, hidden, learns);
 	add_sums(&m, sums);
-	transformer_backward(s->ops, &s->params, s->act, &b->batch, masks, taps, b->dhidden, s->grads, mask_grads);
+	transformer_backward(s->ops, &s->params, s->act, &b->batch, masks, all, b->dhidden, s->grads, mask_grads);
+	if (all != taps)
+		add_inner_sums(s, sums);
 }

@@ -4,7 +4,7 @@
 
 #include "base/rng.h"
 #include "student/buffers.h"
-#include "student/projections.h"
+#include "student/inner.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -51,6 +51,7 @@ int student_init(struct student *s, struct ops *ops, const struct arch *arch, co
 	TRY(activations_init(&s->act, ops, &s->layout.arch, o->B, o->T, o->mode, &a->activations, e));
 	TRY(fused_head_init(&s->head, ops, &head, &a->loss, e));
 	TRY(buffers_init(&s->buffers, ops, o, &s->layout, &a->loss, e));
+	TRY(inner_init(&s->inner, ops, &s->layout.arch.shape, &s->options, s->projections, &a->loss, e));
 	if (arena_is_dry(&a->weights))
 		return 0;
 	clear(s);
@@ -63,12 +64,24 @@ out:
 
 void student_release(struct student *s)
 {
+	inner_free(s->inner);
 	projections_free(s->projections);
 	buffers_free(s->buffers);
 	fused_head_free(s->head);
 	activations_free(s->act);
 	param_layout_release(&s->layout);
 	*s = (struct student){0};
+}
+
+struct ops_limits student_limits(const struct arch *arch, const struct student_options *o)
+{
+	struct ops_limits all = transformer_limits(arch, o->B * o->T, fused_head_chunk_rows(arch->shape.V, o->chunk_bytes));
+	struct ops_limits inner = inner_limits(&arch->shape, o);
+	if (inner.max_operand_elems > all.max_operand_elems)
+		all.max_operand_elems = inner.max_operand_elems;
+	if (inner.max_columns > all.max_columns)
+		all.max_columns = inner.max_columns;
+	return all;
 }
 
 /* The compute copy follows the masters. */

@@ -58,6 +58,7 @@ struct student {
 	struct activations *act;
 	struct fused_head *head;
 	struct projections *projections; /* learned with the parameters; NULL: none */
+	struct inner_losses *inner;      /* NULL: none */
 	int step;             /* optimizer steps done */
 	struct student_buffers *buffers; /* device copies of a batch, row weights, losses; host mirrors */
 };
@@ -65,6 +66,8 @@ struct student {
  * student_randomise. Fails when memory for small host tables is short; nothing is then left to release. */
 int student_init(struct student *, struct ops *, const struct arch *, const struct student_options *,
                  struct student_arenas *, struct err *);
+/* The largest operands of its steps (model, head, inner losses), for ops_*_reserve. */
+struct ops_limits student_limits(const struct arch *, const struct student_options *);
 /* What the struct owns, not the arenas' memory; a zeroed struct is fine. */
 void student_release(struct student *);
 /* From a flat host array in layout order (hf_read_f32). */
