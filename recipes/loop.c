@@ -215,7 +215,8 @@ static void return_mask_grads(struct loop *l, struct state *s, const struct mask
 	mask_learner_backward(l->masks, &s->dz);
 }
 
-static void microbatch(struct loop *l, struct state *s, int micro, const struct step_loss *loss, struct step_sums *sums)
+static int microbatch(struct loop *l, struct state *s, int micro, const struct step_loss *loss, struct step_sums *sums,
+		      struct err *e)
 {
 	struct session *se = l->session;
 	struct train_batch batch = {s->tokens, s->targets, s->pos, s->start, s->flags};
@@ -224,13 +225,15 @@ static void microbatch(struct loop *l, struct state *s, int micro, const struct 
 	struct mask_grads grads;
 	batches_next(s->batches, se->options.student.B, s->tokens, s->targets, s->pos, s->start, s->flags);
 	const struct batch *device = student_upload(&se->student, &batch);
-	if (l->distill)
-		teacher_targets(&se->teacher, device, NULL, &soft);
+	struct teacher_batch rows = {device, s->tokens, s->targets, s->start};
+	if (l->distill && teacher_targets(&se->teacher, &rows, &soft, e) < 0)
+		return -1;
 	if (l->masks)
 		sample_masks(l, s, micro, &masks, &grads);
 	student_microbatch(&se->student, loss, l->distill ? 1 : 0, &(struct step_teacher){&soft, NULL}, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
 	if (l->masks)
 		return_mask_grads(l, s, &grads);
+	return 0;
 }
 
 static double mean(double sum, size_t n)
@@ -254,7 +257,8 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	int n_micro = (int)(l->batch_tokens / ((int64_t)student->options.B * student->options.T));
 	student_begin(student);
 	for (int micro = 0; micro < n_micro; micro++)
-		microbatch(l, s, micro, &loss, &sums);
+		if (microbatch(l, s, micro, &loss, &sums, e) < 0)
+			return -1;
 	if (student_update(student, lr, &norm, e) < 0) {
 		l->diverged = true;
 		return -1;

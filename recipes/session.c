@@ -101,8 +101,9 @@ static int lay_out(struct session *s, struct arena a[MEMORY_OWNERS], struct err 
 	a[MEMORY_ACTIVATIONS] = sa.activations;
 	a[MEMORY_LOSS] = sa.loss;
 	if (o->teacher) {
-		if (teacher_init(&s->teacher, o->ops, o->teacher, o->student.type, o->student.B, o->student.T,
-				 &a[MEMORY_TEACHER_WEIGHTS], &a[MEMORY_TEACHER_ACTIVATIONS], e) < 0)
+		struct teacher_options to = {.type = o->student.type, .B = o->student.B, .T = o->student.T};
+		if (teacher_init(&s->teacher, o->ops, o->teacher, &to, &a[MEMORY_TEACHER_WEIGHTS],
+				 &a[MEMORY_TEACHER_ACTIVATIONS], e) < 0)
 			return -1;
 		s->has_teacher = true;
 	}

@@ -104,7 +104,7 @@ static inline void rig_microbatch(struct rig *r, const struct train_batch *b, co
 	struct soft_targets soft = {.kind = SOFT_TARGETS_NONE};
 	const struct batch *batch = student_upload(&r->student, b);
 	if (t)
-		teacher_targets(t, batch, NULL, &soft);
+		assert_int_equal(teacher_targets(t, &(struct teacher_batch){.device = batch}, &soft, NULL), 0);
 	student_microbatch(&r->student, loss, t != NULL, &(struct step_teacher){&soft, NULL}, NULL, NULL, NULL, sums);
 }
 

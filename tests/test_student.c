@@ -97,13 +97,14 @@ static void teacher_open(struct rig_teacher *t, struct ops *ops)
 {
 	struct hf_model hf;
 	struct err e;
+	struct teacher_options o = {.type = DTYPE_F32, .B = RIG_B, .T = RIG_T};
 	*t = (struct rig_teacher){0};
 	assert_ok(hf_open(&hf, test_source("tests/golden/adamw/teacher").text, &e), &e);
-	assert_ok(teacher_init(&t->teacher, ops, &hf, DTYPE_F32, RIG_B, RIG_T, &t->weights, &t->activations, &e), &e);
+	assert_ok(teacher_init(&t->teacher, ops, &hf, &o, &t->weights, &t->activations, &e), &e);
 	teacher_release(&t->teacher);
 	test_arena_back(ops, &t->weights);
 	test_arena_back(ops, &t->activations);
-	assert_ok(teacher_init(&t->teacher, ops, &hf, DTYPE_F32, RIG_B, RIG_T, &t->weights, &t->activations, &e), &e);
+	assert_ok(teacher_init(&t->teacher, ops, &hf, &o, &t->weights, &t->activations, &e), &e);
 	hf_close(&hf);
 }
 static void teacher_close(struct rig_teacher *t, struct ops *ops)

@@ -62,7 +62,7 @@ static void check_targets(struct teacher *t, const struct hf_model *hf, const st
 	size_t n_bytes = (size_t)(RIG_N * s->C) * sizeof(float);
 	float *got = malloc(n_bytes);
 	for (int twice = 0; twice < 2; twice++) {
-		teacher_targets(t, batch, NULL, &soft);
+		assert_int_equal(teacher_targets(t, &(struct teacher_batch){.device = batch}, &soft, NULL), 0);
 		assert_int_equal(soft.kind, SOFT_TARGETS_DENSE);
 		assert_true(soft.C == s->C && soft.V == s->V && soft.head_type == t->params.type);
 		assert_ptr_equal(soft.head, params_matrix(&t->params, PARAM_HEAD, -1));
@@ -78,6 +78,7 @@ static void check_model(const char *name, enum dtype type)
 	struct teacher t;
 	struct arena weights = arena_dry(), activations = arena_dry();
 	struct err e;
+	struct teacher_options o = {.type = type, .B = RIG_B, .T = RIG_T};
 	char path[256];
 	int32_t *memory[3];
 	snprintf(path, sizeof path, "tests/golden/%s", name);
@@ -87,14 +88,14 @@ static void check_model(const char *name, enum dtype type)
 		memory[i] = test_device(ops, NULL, RIG_N * sizeof(int32_t));
 	struct batch batch = rig_device_batch(ops, hf.layout.arch.shape.V, memory);
 	float *want = reference(ops, &hf, type, &batch);
-	assert_ok(teacher_init(&t, ops, &hf, type, RIG_B, RIG_T, &weights, &activations, &e), &e);
+	assert_ok(teacher_init(&t, ops, &hf, &o, &weights, &activations, &e), &e);
 	assert_int_equal(t.hash, 0);
 	teacher_release(&t);
 	if (type == DTYPE_BF16)
 		assert_true(weights.used < hf.layout.n_elems * 3);
 	test_arena_back(ops, &weights);
 	test_arena_back(ops, &activations);
-	assert_ok(teacher_init(&t, ops, &hf, type, RIG_B, RIG_T, &weights, &activations, &e), &e);
+	assert_ok(teacher_init(&t, ops, &hf, &o, &weights, &activations, &e), &e);
 	assert_true(weights.used == weights.capacity && activations.used == activations.capacity);
 	assert_true(t.hash == hf_hash(&hf));
 	check_targets(&t, &hf, &batch, want);

@@ -107,17 +107,18 @@ static int open_teacher(struct bench *b, struct err *e)
 {
 	char dir[] = "/tmp/espalier-bench-XXXXXX";
 	struct hf_model hf = {0};
+	struct teacher_options o = {.type = b->type, .B = B, .T = T};
 	struct arena *w = &b->teacher_weights, *a = &b->teacher_activations;
 	int rc = -1;
 	if (!mkdtemp(dir))
 		return err_run(e, "%s: cannot be made", dir);
 	TRY(write_checkpoint(dir, e));
 	TRY(hf_open(&hf, dir, e));
-	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, b->type, B, T, w, a, e));
+	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, &o, w, a, e));
 	teacher_release(&b->teacher);
 	TRY(back(b, w, e));
 	TRY(back(b, a, e));
-	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, b->type, B, T, w, a, e));
+	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, &o, w, a, e));
 	rc = 0;
 out:
 	hf_close(&hf);
@@ -211,7 +212,7 @@ static double step(struct bench *b, double *loss_out, struct err *e)
 	student_begin(&b->student);
 	const struct batch *device = student_upload(&b->student, &batch);
 	if (b->mode == MODE_KD)
-		teacher_targets(&b->teacher, device, NULL, &soft);
+		BUG_ON(teacher_targets(&b->teacher, &(struct teacher_batch){.device = device}, &soft, e) < 0);
 	student_microbatch(&b->student, &loss, b->mode == MODE_KD, &(struct step_teacher){&soft, NULL}, masked ? &b->masks : NULL, masked ? &b->mask_grads : NULL, NULL, &sums);
 	if (student_update(&b->student, 3e-4f, NULL, e) < 0)
 		return -1;
