@@ -88,14 +88,70 @@ static int add_masks(struct curves *s, const struct result *r, const struct csv 
 	return 0;
 }
 
+static bool same_curve(const struct mask_curve *a, const struct mask_curve *b)
+{
+	size_t bytes = a->n * sizeof *a->step;
+	return a->n == b->n && !strcmp(a->structure, b->structure) && !memcmp(a->step, b->step, bytes) &&
+	       !memcmp(a->target, b->target, bytes) && !memcmp(a->expected, b->expected, bytes);
+}
+
+/* The first of n curves that were there before and are those from n on; -1: none. */
+static int same_masks(const struct curves *s, int n)
+{
+	for (int first = 0; first < n; first++) {
+		int k = 0, more = s->n_masks - n;
+		while (k < more && first + k < n && s->masks[first + k].of == s->masks[first].of &&
+		       same_curve(&s->masks[first + k], &s->masks[n + k]))
+			k++;
+		if (more && k == more)
+			return first;
+	}
+	return -1;
+}
+
+/* Curves from n on go when they are there already. */
+static int share_masks(struct curves *s, int n, struct err *e)
+{
+	int first = same_masks(s, n);
+	if (first < 0)
+		return 0;
+	struct shared_masks *grown = realloc(s->shared, (size_t)(s->n_shared + 1) * sizeof *grown);
+	if (!grown)
+		return out_of_memory(e);
+	s->shared = grown;
+	s->shared[s->n_shared++] = (struct shared_masks){s->masks[n].of, s->masks[first].of};
+	while (s->n_masks > n)
+		free(s->masks[--s->n_masks].step);
+	return 0;
+}
+
+void curves_masks_names(const struct curves *s, const struct result *of, char *out, size_t n)
+{
+	int more = 0;
+	snprintf(out, n, "%s", of->name);
+	for (int i = 0; i < s->n_shared; i++) {
+		size_t used = strlen(out);
+		if (s->shared[i].as != of)
+			continue;
+		if (used + strlen(s->shared[i].of->name) + sizeof ", and 64 more" < n)
+			snprintf(out + used, n - used, ", %s", s->shared[i].of->name);
+		else
+			more++;
+	}
+	if (more)
+		snprintf(out + strlen(out), n - strlen(out), " and %d more", more);
+}
+
 static int add_result(struct curves *s, const struct result *r, int row, struct err *e)
 {
 	int rc = -1;
 	struct csv c = {0};
+	int before = s->n_masks;
 	if (*r->masks_metrics) {
 		TRY(open_metrics(&c, r, r->masks_metrics, e));
 		TRY(add_loss(s, r, row, &c, true, e));
 		TRY(add_masks(s, r, &c, e));
+		TRY(share_masks(s, before, e));
 		csv_release(&c);
 	}
 	if (*r->metrics) {
@@ -128,5 +184,6 @@ void curves_release(struct curves *s)
 		free(s->masks[i].step);
 	free(s->loss);
 	free(s->masks);
+	free(s->shared);
 	*s = (struct curves){0};
 }

@@ -18,13 +18,20 @@ struct mask_curve { /* one structure of one result */
 	size_t n;
 	double *step, *target, *expected; /* (n) units per row */
 };
+struct shared_masks { /* whose curves were the same to the last number: students that were cut by the same masks */
+	const struct result *of, *as;
+};
 struct curves {
-	int n_loss, n_masks;
+	int n_loss, n_masks, n_shared;
 	struct curve *loss;
-	struct mask_curve *masks;
+	struct mask_curve *masks;    /* those of one result follow each other; of equal ones the first result's */
+	struct shared_masks *shared; /* (n_shared) `of` has the curves of `as`, which stand in masks */
 };
 /* Every curve of every seed; a result without metrics has none. Metrics that cannot be read are an error. */
 int curves_read(struct curves *, const struct comparison *, struct err *);
 void curves_release(struct curves *); /* a zeroed struct is fine */
+
+/* "sheared, sheared_ce": who has the mask curves of this result, itself first. */
+void curves_masks_names(const struct curves *, const struct result *of, char *out, size_t n);
 
 #endif

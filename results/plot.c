@@ -97,9 +97,16 @@ int plot_end(struct plot *p, struct err *e)
 	return fsio_remove_tree(script, e);
 }
 
+static const char *const colors[] = {"#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d"};
+enum { N_COLORS = sizeof colors / sizeof *colors };
+
 const char *plot_color(int i)
 {
-	static const char *const colors[] = {"#1f83c4", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#a6761d"};
-	int n = sizeof colors / sizeof *colors;
-	return colors[(i % n + n) % n];
+	return colors[(i % N_COLORS + N_COLORS) % N_COLORS];
+}
+
+int plot_dash(int i)
+{
+	static const int dashes[] = {1, 4, 5}; /* 2 is the teacher's, 3 the masks' */
+	return dashes[i < 0 ? 0 : i / N_COLORS % 3];
 }

@@ -24,12 +24,18 @@ int plot_end(struct plot *, struct err *);
 /* Colour i of the figures, "#rrggbb": distinct for colour-blind eyes, on white and on black. After Okabe & Ito 2008. */
 const char *plot_color(int i);
 
-/* ---- the figures of a report (figures.c); each returns 1 when drawn, 0 when there is nothing to draw ---- */
+/* Dash type that goes with colour i: 1 (solid) until the colours begin again, so that i and i + 8 differ. */
+int plot_dash(int i);
+
+/* ---- the figures of a report (figures.c, figure_cache.c); each returns 1 when drawn, 0 when there is nothing to draw ---- */
 
 /* loss.svg: held-out loss by tokens, all students, the teacher's as a line. */
 int figure_loss(const struct comparison *, const struct curves *, const char *dir, struct err *);
 /* final-<d>.svg: scores with intervals, and paired differences, of one domain. */
 int figure_final(const struct comparison *, int domain, const char *dir, struct err *);
+/* cache.svg, for further domains cache-<d>.svg: loss by bytes per token, a line for every kind of cache, the students with the
+ * teacher online as horizontal lines. Bars: the deviation over seeds; of one seed the interval of the difference to online. */
+int figure_cache(const struct comparison *, int domain, const char *dir, struct err *);
 /* masks-<i>.svg: expected and target sizes over steps, of the i-th result that learned masks. */
 int figure_masks(const struct curves *, int i, const char *dir, struct err *);
 /* The i-th result with mask curves; NULL: no more. */

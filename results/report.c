@@ -40,16 +40,32 @@ static int draw_finals(struct report *r, struct err *e)
 	return 0;
 }
 
+static int draw_caches(struct report *r, struct err *e)
+{
+	for (int d = 0; d < r->comparison->n_domains; d++) {
+		char name[32];
+		int drawn = figure_cache(r->comparison, d, r->options->dir, e);
+		if (drawn < 0)
+			return -1;
+		snprintf(name, sizeof name, d ? "cache-%d" : "cache", d);
+		if (drawn)
+			add_figure(r, name, "Loss by the size of the teacher's cache; dashed: the teacher online. Bars: one standard deviation "
+					    "over the seeds; of one seed the 95 % interval of the difference to online.");
+	}
+	return 0;
+}
+
 static int draw_masks(struct report *r, struct err *e)
 {
 	const struct result *of;
 	for (int i = 0; (of = figure_masks_of(&r->curves, i)) && r->n_figures < REPORT_MAX_FIGURES; i++) {
-		char name[32], caption[320];
+		char name[32], names[160], caption[320];
 		if (figure_masks(&r->curves, i, r->options->dir, e) < 0)
 			return -1;
 		snprintf(name, sizeof name, "masks-%d", i);
+		curves_masks_names(&r->curves, of, names, sizeof names);
 		snprintf(caption, sizeof caption, "Masks of %s, seed %llu: expected size of every structure (line) and the size "
-			 "that was asked for (dotted).", of->name, (unsigned long long)of->seed);
+			 "that was asked for (dotted).", names, (unsigned long long)of->seed);
 		add_figure(r, name, caption);
 	}
 	return 0;
@@ -62,7 +78,7 @@ static int draw(struct report *r, struct err *e)
 	r->no_gnuplot = !plot_available();
 	if (r->no_gnuplot)
 		return 0;
-	if (draw_finals(r, e) < 0)
+	if (draw_finals(r, e) < 0 || draw_caches(r, e) < 0)
 		return -1;
 	int loss = figure_loss(r->comparison, &r->curves, r->options->dir, e);
 	if (loss < 0)

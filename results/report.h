@@ -23,7 +23,7 @@ struct figure {
 	char file[64]; /* inside dir */
 	char caption[320];
 };
-enum { REPORT_MAX_FIGURES = 64 };
+enum { REPORT_MAX_FIGURES = 160 };
 struct report {
 	const struct comparison *comparison;
 	const struct report_options *options;
