@@ -32,8 +32,8 @@ static int check_layers(const struct loss_spec *l, struct err *e)
 {
 	if (!l->teacher_layers.n || l->teacher_layers.n == l->student_layers.n)
 		return 0;
-	return yaml_caret(e, check_place(l->at, "teacher_layers"), "teacher_layers: expected one for each of the %d student_layers, found %d",
-			  l->student_layers.n, l->teacher_layers.n);
+	return yaml_caret(e, check_place(l->at, "teacher_layers"), "teacher_layers: %d for %d student_layers, expected one for each",
+			  l->teacher_layers.n, l->student_layers.n);
 }
 
 static int check_loss(const struct loss_spec *l, struct err *e)

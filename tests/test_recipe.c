@@ -1,60 +1,7 @@
 /* recipes/recipe.c: what the tables of keys cannot say, each with the place it points at; the resolved recipe; the reference. */
 #include "tests/testing.h"
 
-#include "recipes/recipe.h"
-
-static const char base[] =
-	"recipe: 1\n"                                                                /* 1 */
-	"name: shear\n"                                                              /* 2 */
-	"seeds: [17]\n"                                                              /* 3 */
-	"teacher: some/model\n"                                                      /* 4 */
-	"data:\n"                                                                    /* 5 */
-	"  sequence_length: 256\n"                                                   /* 6 */
-	"  domains:\n"                                                               /* 7 */
-	"    stories: {train: [a.txt], eval: [b.txt]}\n"                             /* 8 */
-	"target: &shape {layers: 4, hidden: 128, heads: 4, kv_heads: 2, intermediate: 320}\n"
-	"students:\n"                                                                /* 10 */
-	"  sheared:\n"                                                               /* 11 */
-	"    init: {masks: {target: *shape, tokens: 1.5M, batch_tokens: 4Ki}}\n"     /* 12 */
-	"    train: &budget {tokens: 5M, batch_tokens: 8Ki, lr: 1e-3, distill: {weight: 0.5}}\n"
-	"  halved:\n"                                                                /* 14 */
-	"    init: {layers: [0, 2, 4]}\n"                                            /* 15 */
-	"    train: *budget\n"                                                       /* 16 */
-	"  scratch:\n"                                                               /* 17 */
-	"    init: {random: {}}\n"                                                   /* 18 */
-	"    train: {<<: *budget, distill: null}\n"                                  /* 19 */
-	"report: {reference: scratch}\n";                                            /* 20 */
-
-struct bench {
-	struct test_path dir, file;
-};
-
-static void bench_open(struct bench *b, const char *text)
-{
-	b->dir = test_dir_make();
-	b->file = test_join(&b->dir, "r.yaml");
-	test_write(b->file.text, text);
-}
-
-/* base with the first `from` made `to`. */
-static char *edited(const char *from, const char *to)
-{
-	const char *at = strstr(base, from);
-	if (!at)
-		fail_msg("the recipe has no '%s'", from);
-	char *text = malloc(sizeof base + strlen(to));
-	sprintf(text, "%.*s%s%s", (int)(at - base), base, to, at + strlen(from));
-	return text;
-}
-
-static int open_text(struct recipe *r, const char *text, const char *const *sets, int n_sets, struct err *e)
-{
-	struct bench b;
-	bench_open(&b, text);
-	int rc = recipe_open(r, b.file.text, sets, n_sets, e);
-	test_dir_remove(&b.dir);
-	return rc;
-}
+#include "tests/recipe_text.h"
 
 static void a_recipe_becomes_structs(void **state)
 {
@@ -111,41 +58,18 @@ static void sets_override(void **state)
 static void the_resolved_recipe_is_a_fixed_point(void **state)
 {
 	(void)state;
-	struct recipe r, again;
+	struct recipe r;
 	struct err e;
 	assert_ok(open_text(&r, base, NULL, 0, &e), &e);
-	char *first = recipe_resolved(&r);
-	assert_non_null(strstr(first, "beta2: 0.95"));
-	assert_non_null(strstr(first, "heldout_tokens: 32768"));
-	assert_ok(open_text(&again, first, NULL, 0, &e), &e);
-	char *second = recipe_resolved(&again);
-	assert_string_equal(first, second);
-	assert_true(section_hash(&recipe_section, r.spec) == section_hash(&recipe_section, again.spec));
-	free(first);
-	free(second);
+	char *text = recipe_resolved(&r);
+	assert_non_null(strstr(text, "beta2: 0.95"));
+	assert_non_null(strstr(text, "heldout_tokens: 32768"));
+	assert_fixed_point(&r);
+	free(text);
 	recipe_close(&r);
-	recipe_close(&again);
 }
 
 /* ---- refusals ---- */
-
-struct refusal {
-	const char *from, *to, *place, *words;
-};
-
-static bool refused(const struct refusal *r)
-{
-	struct recipe recipe;
-	struct err e = {0};
-	char place[32], *text = edited(r->from, r->to);
-	snprintf(place, sizeof place, "r.yaml:%s: ", r->place);
-	int rc = open_text(&recipe, text, NULL, 0, &e);
-	free(text);
-	if (rc < 0 && strstr(e.line, place) && strstr(e.line, r->words) && e.status == ERR_USER && e.line[strlen(e.line) - 1] == '^')
-		return true;
-	print_error("for '%s': %s\nexpected %s and: %s\n", r->to, rc < 0 ? e.line : "taken", place, r->words);
-	return false;
-}
 
 static void refusals_point_at_the_key(void **state)
 {
@@ -203,10 +127,7 @@ static void refusals_point_at_the_key(void **state)
 		{"sequence_length: 256", "sequence_length: 1", "6:20", "sequence_length: 1 is outside 2 to"},
 		{"reference: scratch", "bootstrap: 99", "20:21", "bootstrap: 99 is outside 100 to"},
 	};
-	bool all = true;
-	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
-		all &= refused(&refusals[i]);
-	assert_true(all);
+	assert_refused(refusals, sizeof refusals / sizeof *refusals);
 }
 
 /* base with students more of them, called s0, s1 … */
@@ -281,12 +202,8 @@ static void good_variants_pass(void **state)
 	};
 	for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
 		struct recipe r;
-		struct err e = {0};
-		char *text = edited(variants[i].from, variants[i].to);
-		if (open_text(&r, text, NULL, 0, &e) < 0)
-			fail_msg("refused: %s", e.line);
+		open_edited(&r, variants[i].from, variants[i].to);
 		recipe_close(&r);
-		free(text);
 	}
 }
 
