@@ -23,9 +23,10 @@ struct fused_head_options {
 	int n_teachers; /* dense and sparse */
 	size_t chunk_bytes; /* 0: FUSED_HEAD_CHUNK_BYTES */
 };
-/* Scratch: one (rows, V) fp32 matrix; one more with a dense teacher; one more with several teachers, or when a teacher's
- * vocabulary is the smaller; rows is the smaller of the chunk's and max_rows, whatever N. Called dry (only priced) and real.
- * Fails when memory for the struct itself (a few words, malloc) is short. */
+/* Scratch: one (rows, V) fp32 matrix; one more with a dense teacher; one more with several teachers, when a dense one's
+ * vocabulary is the smaller, or when none is dense (a sparse one's may be); rows is the smaller of the chunk's and
+ * max_rows, whatever N. Called dry (only priced) and real. Fails when memory for the struct itself (a few words, malloc)
+ * is short. */
 int fused_head_init(struct fused_head **out, struct ops *, const struct fused_head_options *, struct arena *device, struct err *);
 void fused_head_free(struct fused_head *); /* the struct, not the arena's memory; NULL is fine */
 
@@ -33,7 +34,8 @@ struct head_teacher {
 	const struct soft_targets *soft; /* not NONE */
 	const float *weight;    /* (N) device, >= 0 */
 	float *divergence;      /* (N, n_terms) device, written: scale_k D_k unweighted, 0 where the weight is 0 */
-	float *ce;              /* (N) device or NULL, written: the teacher's own CE where the weight is not 0, else 0; DENSE only */
+	float *ce;              /* (N) device or NULL, written: the teacher's own CE over the common columns, 0 where the weight is 0
+				 * or the target is none of those columns; DENSE only */
 	int32_t *argmax;        /* (N) device or NULL, written: lowest index of the largest logit among the common columns; DENSE only */
 };
 struct head_loss {
@@ -43,17 +45,18 @@ struct head_loss {
 	enum dtype head_type;
 	const int32_t *target;  /* (N) device; any value where ce_weight is 0 */
 	const float *ce_weight; /* (N) device, >= 0, 0 for rows that do not count */
-	int n_terms;
-	const struct divergence_term *terms;
-	int n_teachers;         /* 0: cross-entropy alone */
+	int n_terms;            /* 0: no divergences; then of dense teachers' logits only what is asked for */
+	const struct divergence_term *terms; /* of every teacher */
+	int n_teachers;         /* 0: cross-entropy alone; at most the options' */
 	struct head_teacher teachers[FUSED_HEAD_MAX_TEACHERS];
 	void *dhidden;          /* (N, C) act, written, not hidden itself; NULL: loss only */
 	float *dhead;           /* (V, C) fp32 += ; NULL with dhidden */
 	float *ce;              /* (N) device, written: unweighted, 0 where the row's weight is 0 */
-	int32_t *argmax_s;      /* (N) device or NULL: as the teachers' argmax */
+	int32_t *argmax_s;      /* (N) device or NULL: as the teachers' argmax, among the columns common to all */
 };
-/* Deterministic for a fixed chunk size and thread count. A row whose weights are 0 has no gradient, whatever its logits.
- * The divergences run over the first min(V, soft->V) columns, on both sides; the cross-entropy over all V.
+/* The divergences run over the first min(V, soft->V) columns, on both sides; the cross-entropy over all V. One pair of
+ * backward products, however many teachers and terms. A row whose weights are 0 has no gradient, whatever its logits.
+ * Deterministic for a fixed chunk size and thread count.
  * Source: the chunking follows Hsu et al. 2024 (Liger Kernel), section 3.2. */
 void fused_head_run(struct fused_head *, struct ops *, const struct head_loss *);
 /* Logits of n rows, (n, V) fp32 device, for `logits` and `generate`: n <= the chunk's rows. */
