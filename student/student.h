@@ -22,7 +22,8 @@ struct inner_term {
 	enum inner_kind kind;
 	int student_layer, teacher_layer;
 	enum projection_kind projection; /* hidden states only */
-	const int *columns;  /* host (student C), the stage's, read during student_init: KEPT: the teacher's columns; LEARNED: where W starts as a selection, NULL: W starts N(0, 1/C) */
+	const int *columns;  /* host (student C), the stage's, read by a real student_init only. KEPT: the teacher's columns;
+			      * LEARNED: where W starts as a selection, NULL: W starts N(0, 1/C) */
 	int teacher_C;       /* hidden states */
 	struct relation_shape teacher_heads; /* RELATIONS */
 	int relation_heads;  /* RELATIONS: R > 0, divides the widths of queries and of keys on both sides */
@@ -83,18 +84,20 @@ struct train_batch { /* host arrays, (B*T), read during student_upload only */
 	const int32_t *tokens, *targets, *pos, *start; /* a target < 0: the row does not count */
 	const uint8_t *flags; /* as data/batches.h gives them, or NULL */
 };
-/* Of a row with soft targets: ce_weight CE + sum_k terms[k] + sum_i inner_weight[i] inner_i. A row that counts and has none
- * (or is a separator that is left out) counts with CE weight 1. */
+/* Of a row with soft targets (a teacher that is there has a share in it):
+ *   ce_weight CE + sum_m share_m sum_k terms[k].weight scale_k D_k(p_m, q) + sum_i inner_weight[i] inner_i
+ * A row that counts and has none (or is a separator that is left out) counts with CE weight 1. Inner terms compare with
+ * teacher 0, whatever its share; they rest in a micro-batch where it is NONE. */
 struct step_loss {
 	float ce_weight;    /* >= 0; used with soft targets only */
 	int n_terms;        /* 0: inner losses alone, or no teacher */
 	struct divergence_term terms[STUDENT_MAX_TERMS];
-	float inner_weight[STUDENT_MAX_INNER]; /* >= 0; MSE, cosine and relations take no tau^2 */
+	float inner_weight[STUDENT_MAX_INNER]; /* >= 0, 0: watched only; MSE, cosine and relations take no tau^2 */
 	bool kd_skip_separators;
 	size_t step_tokens; /* counted rows in the whole step: gradients are averaged over tokens, not over micro-batches */
 };
 struct step_teacher {
-	const struct soft_targets *soft; /* NONE: as if it were not there */
+	const struct soft_targets *soft; /* NONE: as if it were not there; teacher 0 brings `inner` where there are inner terms */
 	const float *share;  /* (B*T) host, >= 0, what this teacher's divergences weigh in a row; NULL: 1 everywhere */
 };
 struct step_sums { /* += per micro-batch, unweighted sums over rows, in row order */
