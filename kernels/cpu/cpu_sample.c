@@ -58,11 +58,11 @@ static int32_t find_max(struct proposal *p)
 
 static double sum_exp(const float *x, int n, float max, float scale)
 {
-	double sum = 0;
+	float sum = 0;
 #pragma omp simd reduction(+ : sum)
 	for (int i = 0; i < n; i++)
-		sum += (double)cpu_exp_low((x[i] - max) * scale);
-	return sum;
+		sum += cpu_exp_low((x[i] - max) * scale);
+	return (double)sum;
 }
 
 static double row_sum(const struct proposal *p, float scale)
@@ -83,18 +83,15 @@ static double proposal_sum(struct proposal *p)
 	return sum;
 }
 
-/* First block whose running sum exceeds `goal`. */
+/* First block whose running sum exceeds `goal`, or the last one. */
 static int block_of(const struct proposal *p, double goal)
 {
-	int low = 0, high = p->n_blocks - 1;
-	while (low < high) {
-		int middle = (low + high) / 2;
-		if (p->reached[middle] > goal)
-			high = middle;
-		else
-			low = middle + 1;
+	const double *first = p->reached;
+	for (int n = p->n_blocks - 1, half; n > 0; n -= half) { /* n blocks from `first` on may be it, or the one after them */
+		half = (n + 1) / 2;
+		first += first[half - 1] > goal ? 0 : half;
 	}
-	return low;
+	return (int)(first - p->reached);
 }
 
 /* The column where the running sum passes `goal`; where rounding keeps it below, the block's last that can be drawn. */
@@ -127,17 +124,18 @@ static double uniform(const struct sample_rows *a, int n, int draw)
 	return ((double)(high << 26 | low) + 0.5) * 0x1p-52;
 }
 
-/* Draws, one per slot, become distinct ids by rising index, with how often each came. */
+/* Pairs (-id, draw), so that all differ, become distinct ids by rising id, with how often each came. */
 static void merge(struct pairs *drawn)
 {
 	int distinct = 0;
 	pairs_sort(drawn);
 	for (int i = 0; i < drawn->n; i++) {
-		if (distinct && drawn->index[distinct - 1] == drawn->index[i]) {
+		int32_t id = (int32_t)-drawn->value[i];
+		if (distinct && drawn->index[distinct - 1] == id) {
 			drawn->value[distinct - 1] += 1.0f;
 			continue;
 		}
-		drawn->index[distinct] = drawn->index[i];
+		drawn->index[distinct] = id;
 		drawn->value[distinct++] = 1.0f;
 	}
 	drawn->n = distinct;
@@ -158,8 +156,8 @@ static void draw_row(const struct sample_rows *a, int n, const struct proposal *
 	double z_proposal = p->reached[p->n_blocks - 1];
 	struct pairs drawn = {a->log_w + at, a->ids + at, isfinite(z_proposal) ? a->K : 0};
 	for (int i = 0; i < drawn.n; i++) {
-		drawn.index[i] = column_of(p, uniform(a, n, i) * z_proposal);
-		drawn.value[i] = 0;
+		drawn.value[i] = -(float)column_of(p, uniform(a, n, i) * z_proposal);
+		drawn.index[i] = i;
 	}
 	merge(&drawn);
 	bool itself = a->power == 1.0f;
@@ -190,7 +188,8 @@ static void sample_row(const struct sample_rows *a, int n)
 
 void cpu_sample_rows(struct ops *o, const struct sample_rows *a)
 {
-	BUG_ON(a->K < 1 || !(a->power > 0.0f && a->power <= 1.0f));
+	BUG_ON(a->K < 1 || a->V > 1 << 24); /* an id is exact in a float */
+	BUG_ON(!(a->power > 0.0f && a->power <= 1.0f));
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
 	for (int n = 0; n < a->n_rows; n++)
 		sample_row(a, n);

@@ -1,7 +1,7 @@
 /* The K most probable columns of a row of logits, with the mass of the others.
- * Three sweeps: maxima of GROUPS interleaved groups of columns, whose K-th largest bounds the K-th largest logit from below;
- * the few columns that reach the bound, into a heap that lies in the caller's own K slots; one exponential per column, summed
- * over the complement. No scratch, any K up to V. Test: tests/test_ops_top.c */
+ * Three sweeps: maxima of a thousand groups of columns, whose K-th largest bounds the K-th largest logit from below;
+ * the few columns that reach the bound, sorted (by a heap in the caller's own K slots where they are many); one exponential per
+ * column, summed over the complement. No scratch but the stack, any K up to V. Test: tests/test_ops_top.c */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_math.h"
 #include "kernels/cpu/cpu_pairs.h"
@@ -9,18 +9,35 @@
 #include <limits.h>
 #include <math.h>
 
-enum { GROUPS = 1024, LANES = 16, BLOCK = 512 };
+enum { GROUPS = 1024, LANES = PAIRS_LANES, BLOCK = 512 };
 
-/* m(n): m[g] the largest of x[g], x[g+n], x[g+2n] … NaNs are passed over. */
-static void group_maxima(float *m, int n, const float *x, int V)
+/* Columns in groups: LANES * depth columns hold LANES groups, each of every LANES-th column. */
+struct groups {
+	const float *x;
+	int V, depth, n; /* n: whole LANES, at most GROUPS + LANES; V/depth of them at least are not empty */
+	float max[GROUPS + LANES]; /* -infinity in an empty one. NaNs are passed over */
+};
+
+static int first_column(const struct groups *g, int group)
 {
-	for (int g = 0; g < n; g++)
-		m[g] = -INFINITY;
-	for (int at = 0; at < V; at += n) {
-		int width = V - at < n ? V - at : n;
-#pragma omp simd
-		for (int g = 0; g < width; g++)
-			m[g] = x[at + g] > m[g] ? x[at + g] : m[g];
+	return (group / LANES * g->depth) * LANES + group % LANES;
+}
+
+static void find_maxima(struct groups *g)
+{
+	g->depth = (g->V + GROUPS - 1) / GROUPS;
+	g->n = (g->V + LANES * g->depth - 1) / (LANES * g->depth) * LANES;
+	for (int i = 0; i < g->n; i += LANES) {
+		float m[LANES];
+		int at = first_column(g, i), whole = (g->V - at) / LANES < g->depth ? (g->V - at) / LANES : g->depth;
+		for (int l = 0; l < LANES; l++)
+			m[l] = -INFINITY;
+		for (int d = 0; d < whole; d++, at += LANES)
+			for (int l = 0; l < LANES; l++)
+				m[l] = g->x[at + l] > m[l] ? g->x[at + l] : m[l];
+		for (int l = 0; whole < g->depth && l < g->V - at; l++)
+			m[l] = g->x[at + l] > m[l] ? g->x[at + l] : m[l];
+		memcpy(g->max + i, m, sizeof m);
 	}
 }
 
@@ -39,11 +56,12 @@ static int count_from(const int32_t *keys, int n, int32_t bound)
 	return count;
 }
 
-/* A value that at least K of m(n) reach, and not many more: bisection over the bits, n >= K. */
-static float bound_of(const float *m, int n, int K)
+/* A value that at least K of the maxima reach, and not many more: bisection over the bits. K <= n. */
+static float bound_of(const struct groups *g, int K)
 {
-	int32_t keys[GROUPS], low = INT32_MAX, high = INT32_MIN;
-	memcpy(keys, m, (size_t)n * sizeof *keys);
+	int32_t keys[GROUPS + LANES], low = INT32_MAX, high = INT32_MIN;
+	int n = g->n;
+	memcpy(keys, g->max, (size_t)n * sizeof *keys);
 	for (int i = 0; i < n; i++) {
 		keys[i] = ordered(keys[i]);
 		low = keys[i] < low ? keys[i] : low;
@@ -66,36 +84,48 @@ static float bound_of(const float *m, int n, int K)
 	return bound;
 }
 
-/* The best K columns that reach the bound. */
-static void collect(struct pairs *best, int K, const float *x, int V, float bound)
+/* Gathers the columns that reach the bound and sorts them; false when there are too many. */
+static bool gather(struct pairs *best, int K, const struct groups *g, float bound)
 {
-	for (int at = 0; at < V; at += LANES) {
-		int width = V - at < LANES ? V - at : LANES, any = 0;
-		if (width == LANES) {
-#pragma omp simd reduction(| : any)
-			for (int i = 0; i < LANES; i++)
-				any |= x[at + i] >= bound;
-			if (!any)
-				continue;
+	struct pairs_few few = {.n = 0};
+	for (int group = 0; group < g->n; group++) {
+		int from = first_column(g, group), end = from + g->depth * LANES;
+		if (g->max[group] < bound)
+			continue;
+		for (int i = from; i < end && i < g->V && few.n <= PAIRS_FEW; i += LANES) {
+			few.value[few.n] = g->x[i];
+			few.index[few.n] = i;
+			few.n += g->x[i] >= bound;
 		}
-		for (int i = at; i < at + width; i++)
-			if (x[i] >= bound)
-				pairs_push(best, K, x[i], i);
-		if (best->n == K && best->value[0] > bound)
-			bound = best->value[0];
+		if (few.n > PAIRS_FEW)
+			return false;
 	}
+	pairs_rank(best, K, &few);
+	return true;
+}
+
+/* Any number of them, by a heap. */
+static void sift(struct pairs *best, int K, const float *x, int V)
+{
+	float bound = -INFINITY;
+	for (int i = 0; i < V; i++) {
+		if (!(x[i] >= bound))
+			continue;
+		pairs_push(best, K, x[i], i);
+		bound = best->n == K ? best->value[0] : bound;
+	}
+	pairs_unheap(best);
 }
 
 static void best_columns(struct pairs *best, int K, const float *x, int V)
 {
-	float maxima[GROUPS], bound = -INFINITY;
+	struct groups g = {.x = x, .V = V};
 	if (K <= GROUPS / 2) {
-		int groups = V < GROUPS ? V : GROUPS;
-		group_maxima(maxima, groups, x, V);
-		bound = bound_of(maxima, groups, K);
+		find_maxima(&g);
+		if (gather(best, K, &g, bound_of(&g, K)))
+			return;
 	}
-	collect(best, K, x, V, bound);
-	pairs_unheap(best);
+	sift(best, K, x, V);
 }
 
 /* sum exp((x - max) inv_tau) over the columns that come after (value, index) in the order of the pairs. NaNs count. */
