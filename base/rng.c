@@ -42,6 +42,13 @@ uint32_t rng_u32(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t 
 	return r[0];
 }
 
+uint64_t rng_u64(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index)
+{
+	uint32_t r[4];
+	draw(seed, stream, step, index, r);
+	return (uint64_t)r[1] << 32 | r[0];
+}
+
 float rng_uniform(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index)
 {
 	return unit(rng_u32(seed, stream, step, index));

@@ -26,6 +26,8 @@ void rng_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4
 
 /* 32 uniform bits. */
 uint32_t rng_u32(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index);
+/* 64 of them; the low half is rng_u32's. */
+uint64_t rng_u64(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index);
 /* Uniform in (0, 1): (top 23 bits + 0.5) / 2^23, exact in a float, never 0 and never 1. */
 float rng_uniform(uint64_t seed, enum rng_stream stream, uint64_t step, uint64_t index);
 /* N(0,1) by Box-Muller from the two halves of one draw. */

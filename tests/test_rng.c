@@ -39,6 +39,20 @@ static void test_every_argument_matters(void **state)
 	assert_int_not_equal(base, rng_u32(1, RNG_TEST, 2, 1ull << 32 | 3));
 }
 
+static void test_wide_draws(void **state)
+{
+	(void)state;
+	uint64_t ones = 0, zeros = 0, repeated = 0;
+	for (uint64_t i = 0; i < 64; i++) {
+		uint64_t r = rng_u64(7, RNG_TEST, 2, i);
+		assert_int_equal((uint32_t)r, rng_u32(7, RNG_TEST, 2, i));
+		ones |= r;
+		zeros |= ~r;
+		repeated += r >> 32 == (uint32_t)r;
+	}
+	assert_true(ones == UINT64_MAX && zeros == UINT64_MAX && !repeated); /* every bit turns, the halves differ */
+}
+
 static void test_uniform_is_open_and_flat(void **state)
 {
 	(void)state;
@@ -117,6 +131,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_answers),     cmocka_unit_test(test_every_argument_matters),
+		cmocka_unit_test(test_wide_draws),
 		cmocka_unit_test(test_uniform_is_open_and_flat), cmocka_unit_test(test_normal_moments),
 		cmocka_unit_test(test_below_is_flat),     cmocka_unit_test(test_permutation),
 	};

@@ -118,10 +118,8 @@ static int32_t column_of(const struct proposal *p, double goal)
 /* Uniform in (0, 1): 52 bits, so that ids of little weight are drawn at their rate. */
 static double uniform(const struct sample_rows *a, int n, int draw)
 {
-	uint64_t index = 2 * (uint64_t)draw;
-	uint64_t high = rng_u32(a->seed, RNG_TEACHER_SAMPLE, a->keys[n], index) >> 6;
-	uint64_t low = rng_u32(a->seed, RNG_TEACHER_SAMPLE, a->keys[n], index + 1) >> 6;
-	return ((double)(high << 26 | low) + 0.5) * 0x1p-52;
+	uint64_t bits = rng_u64(a->seed, RNG_TEACHER_SAMPLE, a->keys[n], (uint64_t)draw);
+	return ((double)(bits >> 12) + 0.5) * 0x1p-52;
 }
 
 /* Pairs (-id, draw), so that all differ, become distinct ids by rising id, with how often each came. */
