@@ -45,6 +45,7 @@ struct compare_pair_cell { /* a student and the one it is held against, in one d
 	bool paired;
 	struct interval difference; /* student - other, of the documents' means over the seeds that both have; in the domain's unit */
 	double deviation;           /* of the differences seed by seed, standard, over n - 1; NaN for one seed */
+	int n_better;               /* seeds whose difference is below zero */
 };
 struct compare_pair {
 	int row, other;      /* other: -1 when there is none, and then no cells */

@@ -84,8 +84,10 @@ static int fill_pair_cell(const struct comparison *c, struct compare_pair_cell *
 	TRY(columns_init(&a, t->a, t->n, domain->name, e));
 	TRY(columns_init(&b, t->b, t->n, domain->name, e));
 	TRY(columns_interval(&cell->difference, &a, &b, domain->in_bits, &c->bootstrap, e));
-	for (int s = 0; s < t->n; s++)
+	for (int s = 0; s < t->n; s++) {
 		gaps[s] = in_unit(t->a[s], domain) - in_unit(t->b[s], domain);
+		cell->n_better += gaps[s] < 0;
+	}
 	cell->deviation = compare_deviation(gaps, t->n);
 	rc = 0;
 out:

@@ -2,6 +2,7 @@
 #include "results/plot.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- loss by tokens ---- */
@@ -32,27 +33,56 @@ static bool loss_range(const struct comparison *c, const struct curves *s, doubl
 	return true;
 }
 
+/* Further seeds of the same student and phase, scored after the same tokens, are drawn as one line: their mean. */
+static bool goes_with(const struct curve *a, const struct curve *b)
+{
+	return a->row == b->row && a->in_init == b->in_init && a->n == b->n && !memcmp(a->tokens, b->tokens, a->n * sizeof *a->tokens);
+}
+
+static bool is_drawn(const struct curves *s, int i)
+{
+	for (int k = 0; k < i; k++)
+		if (goes_with(&s->loss[k], &s->loss[i]))
+			return false;
+	return s->loss[i].n > 0;
+}
+
+static double mean_at(const struct curves *s, int i, size_t at)
+{
+	double sum = 0;
+	int n = 0;
+	for (int k = i; k < s->n_loss; k++)
+		if (goes_with(&s->loss[k], &s->loss[i])) {
+			sum += s->loss[k].nll[at];
+			n++;
+		}
+	return sum / n;
+}
+
 static void write_curves(struct plot *p, const struct curves *s)
 {
 	for (int i = 0; i < s->n_loss; i++) {
+		if (!is_drawn(s, i))
+			continue;
 		fprintf(p->file, "$c%d << EOD\n", i);
 		for (size_t k = 0; k < s->loss[i].n; k++)
-			fprintf(p->file, "%.9g %.9g\n", s->loss[i].tokens[k] / 1e6, s->loss[i].nll[k]);
+			fprintf(p->file, "%.9g %.9g\n", s->loss[i].tokens[k] / 1e6, mean_at(s, i, k));
 		fputs("EOD\n", p->file);
 	}
 }
 
-/* One colour a student; further seeds and the masks phase without an entry in the key. */
+/* One colour and dash a student; its masks phase dotted and without an entry in the key. */
 static void plot_curves(struct plot *p, const struct comparison *c, const struct curves *s)
 {
 	int titled = -1;
 	fputs("plot NaN", p->file);
 	for (int i = 0; i < s->n_loss; i++) {
 		const struct curve *curve = &s->loss[i];
-		if (!curve->n)
+		int student = curve->row - c->rows[0].teacher;
+		if (!is_drawn(s, i))
 			continue;
-		fprintf(p->file, ", $c%d using 1:2 with lines linewidth 1.6 dashtype %s linecolor rgb '%s'", i,
-			curve->in_init ? "3" : "1", plot_color(curve->row - c->rows[0].teacher));
+		fprintf(p->file, ", $c%d using 1:2 with lines linewidth 1.6 dashtype %d linecolor rgb '%s'", i,
+			curve->in_init ? 3 : plot_dash(student), plot_color(student));
 		if (curve->in_init || curve->row == titled)
 			continue;
 		titled = curve->row;
@@ -73,7 +103,7 @@ int figure_loss(const struct comparison *c, const struct curves *s, const char *
 	double low, high;
 	if (!loss_range(c, s, &low, &high))
 		return 0;
-	if (plot_begin(&p, dir, "loss", 900, 440, e) < 0)
+	if (plot_begin(&p, dir, "loss", 900, 440 + (c->n_rows > 16 ? 20 * (c->n_rows - 16) : 0), e) < 0)
 		return -1;
 	fprintf(p.file, "set yrange [%.9g:%.9g]\nset xrange [0:*]\nset xlabel 'tokens of the budget, million'\n"
 		"set ylabel 'held-out loss, nat/token'\nset key outside right top Left reverse samplen 2\n", low, high);
@@ -89,28 +119,58 @@ static bool has_pair(const struct comparison *c, int row, int d)
 	return c->rows[row].cells[d].paired && !c->rows[row].teacher;
 }
 
-/* One line a student, the first on top: y, name, mean, low, high, colour. */
-static int write_scores(struct plot *p, const struct comparison *c, int d)
+/* As gnuplot's `rgb variable` reads it. */
+static long color_of(const struct comparison *c, int row)
 {
-	int n = 0;
-	fputs("$s << EOD\n", p->file);
+	return strtol((c->rows[row].teacher ? "#888888" : plot_color(row - c->rows[0].teacher)) + 1, NULL, 16);
+}
+
+/* One line a student, the first on top: y, mean, low, high, colour. */
+static void write_scores(struct plot *p, const struct comparison *c, int d, bool pairs)
+{
+	fputs(pairs ? "$d << EOD\n" : "$s << EOD\n", p->file);
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_cell *cell = &c->rows[i].cells[d];
-		if (cell->present)
-			fprintf(p->file, "%d %.9g %.9g %.9g %d\n", -i, cell->score.mean, cell->score.low, cell->score.high, i);
-		n += cell->present;
+		const struct interval *x = pairs ? &cell->difference : &cell->score;
+		if (pairs ? has_pair(c, i, d) : cell->present)
+			fprintf(p->file, "%d %.9g %.9g %.9g %ld\n", -i, x->mean, x->low, x->high, color_of(c, i));
 	}
-	fputs("EOD\n$d << EOD\n", p->file);
-	for (int i = 0; i < c->n_rows; i++) {
-		const struct interval *x = &c->rows[i].cells[d].difference;
-		if (has_pair(c, i, d))
-			fprintf(p->file, "%d %.9g %.9g %.9g %d\n", -i, x->mean, x->low, x->high, i);
+	fputs("EOD\n", p->file);
+}
+
+/* NLL of the reference's seed; NaN: it has no such seed. */
+static double zero_of(const struct comparison *c, int d, uint64_t seed)
+{
+	const struct compare_row *row = &c->rows[c->reference];
+	for (int s = 0; s < row->n_seeds; s++)
+		if (row->seeds[s]->seed == seed)
+			return row->cells[d].seed_nll[s];
+	return NAN;
+}
+
+/* Seeds one by one, where a student has several: y, NLL or its difference to the reference of the same seed, colour. Returns
+ * how many. */
+static int write_seeds(struct plot *p, const struct comparison *c, int d, bool pairs)
+{
+	int n = 0;
+	fputs(pairs ? "$ds << EOD\n" : "$ss << EOD\n", p->file);
+	for (int i = 0; i < c->n_rows && !c->domains[d].in_bits; i++) {
+		const struct compare_row *row = &c->rows[i];
+		if (row->n_seeds < 2 || (pairs ? !has_pair(c, i, d) : !row->cells[d].present))
+			continue;
+		for (int s = 0; s < row->n_seeds; s++) {
+			double x = row->cells[d].seed_nll[s] - (pairs ? zero_of(c, d, row->seeds[s]->seed) : 0);
+			if (isfinite(x))
+				fprintf(p->file, "%d %.9g %ld\n", -i, x, color_of(c, i));
+			n += isfinite(x);
+		}
 	}
 	fputs("EOD\n", p->file);
 	return n;
 }
 
-static void name_tics(struct plot *p, const struct comparison *c, int d)
+/* named: false where the students' names stand beside the neighbour. */
+static void row_tics(struct plot *p, const struct comparison *c, int d, bool named)
 {
 	const char *comma = "";
 	fputs("set ytics (", p->file);
@@ -118,7 +178,7 @@ static void name_tics(struct plot *p, const struct comparison *c, int d)
 		if (!c->rows[i].cells[d].present)
 			continue;
 		fputs(comma, p->file);
-		plot_text(p, c->rows[i].name);
+		plot_text(p, named ? c->rows[i].name : "");
 		fprintf(p->file, " %d", -i);
 		comma = ", ";
 	}
@@ -127,15 +187,13 @@ static void name_tics(struct plot *p, const struct comparison *c, int d)
 
 static void plot_points(struct plot *p, const struct comparison *c, int d, bool pairs)
 {
-	const char *comma = "plot ", *data = pairs ? "$d" : "$s";
-	for (int i = 0; i < c->n_rows; i++) {
-		if (pairs ? !has_pair(c, i, d) : !c->rows[i].cells[d].present)
-			continue;
-		fprintf(p->file, "%s%s using ($5==%d?$2:NaN):1:3:4 with xerrorbars pointtype 7 pointsize 0.6 linewidth 1.6 "
-			"linecolor rgb '%s'", comma, data, i,
-			c->rows[i].teacher ? "#888888" : plot_color(i - c->rows[0].teacher));
-		comma = ", ";
-	}
+	const char *data = pairs ? "$d" : "$s";
+	write_scores(p, c, d, pairs);
+	int n_seeds = write_seeds(p, c, d, pairs);
+	row_tics(p, c, d, !pairs);
+	fprintf(p->file, "plot %s using 2:1:3:4:5 with xerrorbars pointtype 7 pointsize 0.6 linewidth 1.6 linecolor rgb variable", data);
+	if (n_seeds)
+		fprintf(p->file, ", %ss using 2:1:3 with points pointtype 6 pointsize 0.45 linewidth 0.8 linecolor rgb variable", data);
 	fputc('\n', p->file);
 }
 
@@ -163,12 +221,11 @@ int figure_final(const struct comparison *c, int d, const char *dir, struct err 
 	struct plot p;
 	char name[32];
 	bool pairs = has_pairs(c, d);
+	int line = c->n_rows > 10 ? 24 : 34;
 	snprintf(name, sizeof name, "final-%d", d);
-	if (plot_begin(&p, dir, name, pairs ? 900 : 560, 110 + 34 * c->n_rows, e) < 0)
+	if (plot_begin(&p, dir, name, pairs ? 900 : 560, 110 + line * c->n_rows, e) < 0)
 		return -1;
-	write_scores(&p, c, d);
-	fprintf(p.file, "set yrange [%g:0.6]\nset xtics autofreq\n", -c->n_rows + 0.4);
-	name_tics(&p, c, d);
+	fprintf(p.file, "set yrange [%g:0.6]\nset xtics autofreq font ',11'\n", -c->n_rows + 0.4);
 	if (pairs)
 		fputs("set multiplot layout 1,2\n", p.file);
 	fprintf(p.file, "set xlabel 'loss, %s, 95 %% interval'\n", compare_unit(c, d));

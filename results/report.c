@@ -24,6 +24,14 @@ static void add_figure(struct report *r, const char *name, const char *caption)
 	snprintf(f->caption, sizeof f->caption, "%s", caption);
 }
 
+static bool has_seeds(const struct comparison *c)
+{
+	for (int i = 0; i < c->n_rows; i++)
+		if (c->rows[i].n_seeds > 1)
+			return true;
+	return false;
+}
+
 static int draw_finals(struct report *r, struct err *e)
 {
 	for (int d = 0; d < r->comparison->n_domains; d++) {
@@ -33,8 +41,8 @@ static int draw_finals(struct report *r, struct err *e)
 			return -1;
 		snprintf(name, sizeof name, "final-%d", d);
 		snprintf(caption, sizeof caption, "%s, %zu documents: loss of every model, and the paired difference of every "
-			 "student to %s. Bars: 95 %% intervals.", domain->name, domain->n_documents,
-			 r->comparison->rows[r->comparison->reference].name);
+			 "student to %s. Bars: 95 %% intervals%s.", domain->name, domain->n_documents,
+			 r->comparison->rows[r->comparison->reference].name, has_seeds(r->comparison) ? " over documents; circles: seeds" : "");
 		add_figure(r, name, caption);
 	}
 	return 0;
@@ -85,7 +93,7 @@ static int draw(struct report *r, struct err *e)
 		return -1;
 	if (loss)
 		add_figure(r, "loss", "Held-out loss over the token budget; tokens spent in mask learning count, and are drawn "
-				      "dotted with the loss of the masked model. The beginning is cut off above.");
+				      "dotted with the loss of the masked model. Of several seeds the mean. The beginning is cut off above.");
 	return draw_masks(r, e);
 }
 

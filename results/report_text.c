@@ -46,47 +46,55 @@ void report_stamp(const struct comparison *c, char *out, size_t n)
 
 /* ---- did distillation help ---- */
 
-static const char *sign_of(const struct interval *d)
+/* Of the first domain. NULL: there is no control, or it was scored on other documents. */
+static const struct compare_pair_cell *cell_of(const struct compare_pair *p)
 {
-	return d->high < 0 ? "below zero" : d->low > 0 ? "above zero" : "which holds zero";
+	return p->other >= 0 && p->cells[0].paired ? &p->cells[0] : NULL;
 }
 
-/* Of the first domain. NULL: the pair was not scored alike. */
-static const struct interval *difference_of(const struct compare_pair *p)
+/* Documents and seeds must agree: -1 the student is better than its control, 1 it is worse, 0 that is open. */
+static int outcome(const struct compare_pair *p)
 {
-	return p->other >= 0 && p->cells[0].paired ? &p->cells[0].difference : NULL;
+	const struct compare_pair_cell *cell = cell_of(p);
+	if (cell->difference.high < 0 && cell->n_better == p->n_seeds)
+		return -1;
+	return cell->difference.low > 0 && !cell->n_better;
 }
 
 static void describe_pair(const struct comparison *c, const struct compare_pair *p, char *out, size_t n)
 {
-	const struct interval *d = difference_of(p);
-	snprintf(out, n, "%s − %s %+.4f %s on %s (95 %% interval %+.4f … %+.4f, %s)", c->rows[p->row].name, c->rows[p->other].name,
-		 d->mean, compare_unit(c, 0), c->domains[0].name, d->low, d->high, sign_of(d));
+	const struct compare_pair_cell *cell = cell_of(p);
+	const struct interval *d = &cell->difference;
+	char seeds[64] = "";
+	if (p->n_seeds > 1)
+		snprintf(seeds, sizeof seeds, ", better in %d of %d seeds", cell->n_better, p->n_seeds);
+	snprintf(out, n, "%s − %s %+.4f %s on %s (95 %% interval %+.4f … %+.4f%s%s)", c->rows[p->row].name, c->rows[p->other].name,
+		 d->mean, compare_unit(c, 0), c->domains[0].name, d->low, d->high,
+		 d->low <= 0 && d->high >= 0 ? ", which holds zero" : "", seeds);
 }
 
 bool report_verdict_control(const struct comparison *c, char *out, size_t n)
 {
+	static const char *const words[] = {"beat text alone", "did not surely beat text alone", "did worse than text alone"};
 	const struct compare_pair *best = NULL;
-	int pairs = 0, below = 0, above = 0;
+	int pairs = 0, count[3] = {0};
 	char text[512];
 	for (int i = 0; i < c->n_controls; i++) {
-		const struct interval *d = difference_of(&c->controls[i]);
-		if (!d)
+		const struct compare_pair *p = &c->controls[i];
+		if (!cell_of(p))
 			continue;
 		pairs++;
-		below += d->high < 0;
-		above += d->low > 0;
-		if (!best || d->mean < difference_of(best)->mean)
-			best = &c->controls[i];
+		count[outcome(p) + 1]++;
+		if (!best || cell_of(p)->difference.mean < cell_of(best)->difference.mean)
+			best = p;
 	}
 	if (!best)
 		return false;
 	describe_pair(c, best, text, sizeof text);
 	if (pairs == 1)
-		snprintf(out, n, "Distillation %s at equal tokens: %s.", below ? "beat text alone" : above ? "did worse than text alone" :
-			 "did not surely beat text alone", text);
+		snprintf(out, n, "Distillation %s at equal tokens: %s.", words[outcome(best) + 1], text);
 	else
-		snprintf(out, n, "Distillation beat text alone at equal tokens in %d of %d students, did worse in %d, and in %d the interval "
-			 "holds zero. The most: %s.", below, pairs, above, pairs - below - above, text);
+		snprintf(out, n, "Distillation beat text alone at equal tokens in %d of %d students, did worse in %d, and in %d that is open "
+			 "(the interval holds zero, or seeds disagree). The most: %s.", count[0], pairs, count[2], count[1], text);
 	return true;
 }

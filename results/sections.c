@@ -8,7 +8,8 @@ static const char scores_text[] =
 	"the documents, not that of the seed: where there are several, s.d. of seeds is the standard deviation of their mean NLL.";
 static const char controls_text[] =
 	"A control is the student of the same init, parameters and tokens that was trained on text alone. Δ is student − control, of the "
-	"seeds that both have; below zero, distillation helped. s.d. of seeds is that of Δ, seed by seed. CE and top-1 are those of the "
+	"seeds that both have; below zero, distillation helped. s.d. of seeds is that of Δ, seed by seed; better in: the seeds "
+	"whose Δ is below zero. CE and top-1 are those of the "
 	"training batches in the last tenth of the steps, the teacher's on the same rows.";
 static const char caches_text[] =
 	"Bytes per token as stored; mass kept is the share of the teacher's probability that the stored entries hold. Δ is to the "

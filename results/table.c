@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LONG_TEXT = 30 }; /* bytes; longer text may be broken into lines */
+
 int table_init(struct table *t, int n_columns, struct err *e)
 {
 	*t = (struct table){.n_columns = n_columns};
@@ -148,7 +150,8 @@ void table_print_html(const struct table *t, FILE *f)
 		const char *tag = r ? "td" : "th";
 		fputs(t->strong[r] && r ? "<tr class=\"strong\">" : "<tr>", f);
 		for (int c = 0; c < t->n_columns; c++) {
-			fprintf(f, "<%s%s>", tag, t->left[c] ? " class=\"text\"" : "");
+			const char *class = !t->left[c] ? "" : strlen(cell(t, r, c)) > LONG_TEXT ? " class=\"text long\"" : " class=\"text\"";
+			fprintf(f, "<%s%s>", tag, class);
 			table_html_text(f, cell(t, r, c));
 			fprintf(f, "</%s>", tag);
 		}
