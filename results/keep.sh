@@ -1,5 +1,6 @@
 #!/bin/sh
-# Copies what is small and worth keeping of a finished run (no weights, no text): results/keep.sh runs/NAME results/runs/NAME
+# Copies what is small and worth keeping of a finished run (no weights, no text), so that `espalier compare` reads the copy:
+# results/keep.sh runs/NAME results/runs/NAME
 set -eu
 from=$1
 to=$2
@@ -9,7 +10,7 @@ cp "$from/recipe.yaml" "$from/manifest.json" "$to/"
 rm -rf "$to/report"
 cp -r "$from/report" "$to/report"
 (cd "$from" && find teacher students init -path '*.old-*' -prune -o \
-	\( -name result.json -o -name metrics.csv -o -name metrics.jsonl -o -name masks.csv -o -name masks.json -o -name phase.json \) -print) |
+	\( -name result.json -o -name 'eval-*.csv' -o -name metrics.csv -o -name metrics.jsonl -o -name masks.csv -o -name masks.json -o -name phase.json \) -print) |
 while read -r file; do
 	mkdir -p "$to/$(dirname "$file")"
 	cp "$from/$file" "$to/$file"

@@ -58,7 +58,8 @@ static int draw_caches(struct report *r, struct err *e)
 		snprintf(name, sizeof name, d ? "cache-%d" : "cache", d);
 		if (drawn)
 			add_figure(r, name, "Loss by the size of the teacher's cache; dashed: the teacher online. Bars: one standard deviation "
-					    "over the seeds; of one seed the 95 % interval of the difference to online.");
+					    "over the seeds; of one seed the 95 % interval of the difference to online. Lines stand a "
+					    "little apart where sizes are the same.");
 	}
 	return 0;
 }

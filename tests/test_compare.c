@@ -145,6 +145,26 @@ static void result_round_trip(void **state)
 	result_free(back);
 }
 
+/* Written before results knew of inits and distillation. */
+static void old_results_are_read(void **state)
+{
+	struct world *w = *state;
+	static const char *const dirs[] = {"teacher", "students/sheared/seed-17", "students/sheared_ce/seed-17", "students/scratch/seed-17"};
+	struct err e;
+	for (int i = 0; i < 4; i++, w->n++) {
+		char path[128];
+		snprintf(path, sizeof path, "results/runs/stories3m/%s/result", dirs[i]);
+		assert_ok(result_read(&w->results[i], test_source(path).text, &e), &e);
+		assert_false(w->results[i]->distill.present || *w->results[i]->init_id);
+	}
+	struct comparison *c = compare(w, NULL);
+	assert_string_equal(c->rows[c->reference].name, "scratch");
+	assert_int_equal(c->n_controls, 0);
+	assert_close(row_of(c, "sheared")->cells[0].nll.mean, 2.1740536841281917, 1e-12, 0);
+	assert_close(row_of(c, "sheared")->cells[0].difference.mean, -0.8340, 5e-5, 0);
+	compare_free(c);
+}
+
 static void rewrite(const struct world *w, const char *file, const char *from, const char *to)
 {
 	struct err e;
@@ -274,6 +294,7 @@ int main(void)
 		WORLD_TEST(other_tokenizers_compare_in_bits),
 		WORLD_TEST(few_documents_and_budgets_are_said),
 		WORLD_TEST(result_round_trip),
+		WORLD_TEST(old_results_are_read),
 		WORLD_TEST(lying_files_are_refused),
 		WORLD_TEST(a_failed_write_leaves_the_old_result),
 		WORLD_TEST(metrics_by_name),
