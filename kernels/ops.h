@@ -187,13 +187,16 @@ struct divergence_term {
 	float a, b;
 };
 
+enum { LOSS_ROWS_MAX_TERMS = 8 };
+
 /* A few of the teacher's probabilities for each row. What the rest of its mass becomes:
  *   RENORMALISE  p over the K ids alone, q over the same ids: other columns get no gradient
  *   ZERO         p over the K ids sums to 1, q is over all columns; p = 0 elsewhere
  *   TAIL         K+1 categories: the last holds the mass of all other columns, on both sides (q's is a sum over the complement)
  *   SAMPLED      p are weights of importance-sampled ids, an unbiased estimate of the whole p: as ZERO but not renormalised,
  *                sum w (log w - log q) with gradient (sum w) q - w; FORWARD_KL alone
- * A divergence is taken over the categories; LOGIT_MSE is not defined for sparse targets. */
+ * A divergence is taken over the categories; LOGIT_MSE is not defined for sparse targets. Under ZERO whatever weighs q log(q/p)
+ * is infinite (REVERSE_KL and its kin). Under TAIL a tail of 0 stands for the smallest float: it is one that underflowed. */
 enum missing_mass { MISSING_RENORMALISE, MISSING_ZERO, MISSING_TAIL, MISSING_SAMPLED };
 struct sparse_targets { /* (n_rows, K), device */
 	int K;
@@ -217,7 +220,7 @@ struct loss_rows {
 	const int32_t *target;  /* (n_rows) in [0,V); any value where ce_weight is 0; NULL with ce_weight */
 	const float *ce_weight; /* (n_rows) >= 0, or NULL: no CE */
 	const float *kd_weight; /* (n_rows) >= 0; NULL without teacher */
-	int n_terms;            /* 0 without teacher */
+	int n_terms;            /* at most LOSS_ROWS_MAX_TERMS; 0 without teacher */
 	const struct divergence_term *terms; /* host */
 	const int32_t *first, *last; /* (n_rows) or both NULL */
 	float *ce;              /* (n_rows) written: CE_r before weights, 0 where the weight is 0; NULL with ce_weight */

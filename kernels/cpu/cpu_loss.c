@@ -1,36 +1,58 @@
-/* Cross-entropy and forward KL over a row of logits, gradient in place.
- * Three sweeps: maxima (from memory), sums, gradient (both from cache: a row of 32000 is 128 kB). exp is computed twice,
- * which costs less than writing it. Sums run in fp32 over 512 columns and in double across them. */
+/* Rows of cross-entropy and divergences, gradient in place: plans the call, then takes each row through its sweeps. The
+ * first reads the row from memory, the others from cache (a row of 32000 is 128 kB): maxima; sums at every temperature;
+ * sums of the terms that need p and q themselves, if there are such; gradient. May not know a divergence's formula.
+ * Test: tests/test_ops_loss.c */
+#include "kernels/cpu/cpu_loss.h"
+
 #include "kernels/cpu/cpu.h"
-#include "kernels/cpu/cpu_math.h"
+#include "kernels/cpu/cpu_sparse.h"
 
 #include <math.h>
+#include <string.h>
 
-enum { BLOCK = 512, LANES = 32 };
-
-struct row {
-	const float *s, *t; /* t NULL: no KL in this row */
-	int V, next;        /* next: floats to the next row, 0 in the last */
-	float ce_weight, kd_weight, inv_tau;
-	float max_s, max_t;
-	double z1, zs, zt; /* sums of exp: s at temperature 1, s and t at tau */
-	double mean;       /* sum_v exp(t/tau) ((t - max_t) - (s - max_s))/tau */
+/* What is the same in every row. */
+struct plan {
+	const struct loss_rows *call;
+	struct loss_temperature temperatures[LOSS_MAX_TEMPERATURES]; /* sums 0; [0] is 1, the cross-entropy's */
+	int n_temperatures;
+	int of_term[LOSS_ROWS_MAX_TERMS];
+	struct loss_form forms[LOSS_ROWS_MAX_TERMS];
+	bool own_sums; /* some term has sums of its own */
 };
 
-static float block_max(const float *x, int n)
+struct row {
+	const struct plan *plan;
+	int n, V, next;           /* next: floats to the next row, 0 in the last */
+	const float *s, *t, *add; /* at the first column that counts; t and add may be NULL */
+	char *grad;
+	enum dtype grad_type;
+	int target;               /* -1: none */
+	float ce_weight, kd_weight, max_s, max_t;
+	struct loss_temperature temperatures[LOSS_MAX_TEMPERATURES];
+	struct loss_term terms[LOSS_ROWS_MAX_TERMS];
+};
+
+/* ---- maxima ---- */
+
+float cpu_block_max(const float *x, int n)
 {
-	float best[LANES], m = -INFINITY;
-	for (int l = 0; l < LANES; l++)
+	float best[LOSS_LANES], m = -INFINITY;
+	for (int l = 0; l < LOSS_LANES; l++)
 		best[l] = -INFINITY;
 	int i = 0;
-	for (; i + LANES <= n; i += LANES)
-		for (int l = 0; l < LANES; l++)
+	for (; i + LOSS_LANES <= n; i += LOSS_LANES)
+		for (int l = 0; l < LOSS_LANES; l++)
 			best[l] = x[i + l] > best[l] ? x[i + l] : best[l];
 	for (; i < n; i++)
 		m = x[i] > m ? x[i] : m;
-	for (int l = 0; l < LANES; l++)
+	for (int l = 0; l < LOSS_LANES; l++)
 		m = best[l] > m ? best[l] : m;
 	return m;
+}
+
+static int block_size(int V, int at)
+{
+	return V - at < LOSS_BLOCK ? V - at : LOSS_BLOCK;
 }
 
 /* Largest logit and its lowest index. NaNs are passed over here and surface in the sums. */
@@ -38,97 +60,194 @@ static float row_max(const float *x, int V, int32_t *index)
 {
 	float best = -INFINITY;
 	int best_block = 0;
-	for (int at = 0; at < V; at += BLOCK) {
-		float m = block_max(x + at, V - at < BLOCK ? V - at : BLOCK);
+	for (int at = 0; at < V; at += LOSS_BLOCK) {
+		float m = cpu_block_max(x + at, block_size(V, at));
 		if (m > best) {
 			best = m;
 			best_block = at;
 		}
 	}
 	if (index) {
-		int i = best_block, end = V - i < BLOCK ? V : i + BLOCK;
+		int i = best_block, end = i + block_size(V, i);
 		while (i < end - 1 && !(x[i] == best))
 			i++;
-		*index = x[i] == best ? i : 0;
+		*index = i < end && x[i] == best ? i : 0;
 	}
 	return best;
 }
 
-static float sum_exp(const float *x, int n, float max, float inv_tau)
+/* ---- plan ---- */
+
+static int find_temperature(struct plan *p, float tau)
 {
-	float sum = 0;
-#pragma omp simd reduction(+ : sum)
-	for (int i = 0; i < n; i++)
-		sum += cpu_exp_low((x[i] - max) * inv_tau);
-	return sum;
+	float inv_tau = 1.0f / tau;
+	int i = 0;
+	while (i < p->n_temperatures && p->temperatures[i].inv_tau != inv_tau)
+		i++;
+	if (i == p->n_temperatures)
+		p->temperatures[p->n_temperatures++] = (struct loss_temperature){.inv_tau = inv_tau};
+	return i;
 }
 
-/* Adds to r->zt and r->mean. A class that the teacher gives 0 adds 0 whatever the student says. */
-static void sum_teacher(struct row *r, const float *s, const float *t, int n)
+static void plan_term(struct plan *p, int k)
 {
-	float sum = 0, mean = 0, max_s = r->max_s, max_t = r->max_t, inv_tau = r->inv_tau;
-#pragma omp simd reduction(+ : sum, mean)
-	for (int i = 0; i < n; i++) {
-		float a = (t[i] - max_t) * inv_tau, e = cpu_exp_low(a);
-		float d = e * (a - (s[i] - max_s) * inv_tau);
-		sum += e;
-		mean += e > 0.0f ? d : 0.0f;
+	const struct divergence_term *term = &p->call->terms[k];
+	BUG_ON(!(term->tau > 0));
+	struct loss_form *f = &p->forms[k];
+	*f = cpu_loss_form(term);
+	p->of_term[k] = find_temperature(p, term->tau);
+	struct loss_temperature *h = &p->temperatures[p->of_term[k]];
+	bool kl = f->shape == LOSS_KL, adaptive = f->shape == LOSS_ADAPTIVE;
+	h->forward |= adaptive || (kl && f->f != 0);
+	h->reverse |= adaptive || (kl && f->r != 0);
+	if (f->shape != LOSS_NOTHING && f->shape != LOSS_LOGITS)
+		h->use_s = h->use_t = true;
+	p->own_sums |= f->shape != LOSS_NOTHING && !kl;
+}
+
+static void check_sparse(const struct loss_rows *a)
+{
+	for (int k = 0; a->sparse && k < a->n_terms; k++) {
+		BUG_ON(a->terms[k].tau != a->sparse->tau || a->terms[k].kind == DIVERGENCE_LOGIT_MSE);
+		BUG_ON(a->sparse->missing == MISSING_SAMPLED && a->terms[k].kind != DIVERGENCE_FORWARD_KL);
 	}
-	r->zt += (double)sum;
-	r->mean += (double)mean;
 }
 
-static void row_sums(struct row *r)
+static void check_call(const struct loss_rows *a)
 {
-	for (int at = 0; at < r->V; at += BLOCK) {
-		int n = r->V - at < BLOCK ? r->V - at : BLOCK;
-		if (r->ce_weight != 0.0f || r->inv_tau == 1.0f)
-			r->z1 += (double)sum_exp(r->s + at, n, r->max_s, 1.0f);
-		if (!r->t)
+	BUG_ON(a->n_terms < 0 || a->n_terms > LOSS_ROWS_MAX_TERMS || (a->t && a->sparse) || (a->n_terms && !a->t && !a->sparse));
+	BUG_ON((a->n_terms && (!a->kd_weight || !a->divergence)) || (a->ce_weight && (!a->target || !a->ce)));
+	BUG_ON(!a->first != !a->last || (a->first && (a->target || a->sparse || a->ce_weight)));
+	BUG_ON(a->teacher_ce && (!a->t || !a->target || !a->kd_weight));
+	BUG_ON(a->grad && a->grad == a->s && (size_t)a->ld_grad * dtype_size(a->grad_type) != (size_t)a->ld * sizeof(float));
+	check_sparse(a);
+}
+
+static void plan_call(struct plan *p, const struct loss_rows *a)
+{
+	check_call(a);
+	*p = (struct plan){.call = a};
+	find_temperature(p, 1.0f);
+	for (int k = 0; k < a->n_terms; k++)
+		plan_term(p, k);
+}
+
+/* ---- sums and values ---- */
+
+static struct loss_block block_of(const struct row *r, int at)
+{
+	return (struct loss_block){.s = r->s + at, .t = r->t ? r->t + at : NULL, .at = at, .n = block_size(r->V, at),
+				   .max_s = r->max_s, .max_t = r->max_t};
+}
+
+/* Which sums this row needs: t is NULL where there is no dense teacher or its weight is 0. */
+static void start_temperatures(struct row *r)
+{
+	const struct plan *p = r->plan;
+	memcpy(r->temperatures, p->temperatures, (size_t)p->n_temperatures * sizeof *p->temperatures);
+	for (int i = 0; !r->t && i < p->n_temperatures; i++)
+		r->temperatures[i].use_s = r->temperatures[i].use_t = r->temperatures[i].forward = r->temperatures[i].reverse = false;
+	r->temperatures[0].use_s |= r->ce_weight != 0.0f;
+	r->temperatures[0].use_t |= r->t && p->call->teacher_ce;
+}
+
+static void sum_row(struct row *r)
+{
+	for (int at = 0; at < r->V; at += LOSS_BLOCK) {
+		struct loss_block k = block_of(r, at);
+		for (int i = 0; i < r->plan->n_temperatures; i++)
+			cpu_temperature_sums(&r->temperatures[i], &k);
+	}
+}
+
+static struct loss_temperature *temperature_of(struct row *r, int term)
+{
+	return &r->temperatures[r->plan->of_term[term]];
+}
+
+static void sum_terms(struct row *r)
+{
+	const struct plan *p = r->plan;
+	for (int k = 0; k < p->call->n_terms; k++) {
+		const struct loss_temperature *h = temperature_of(r, k);
+		r->terms[k] = (struct loss_term){.form = &p->forms[k]};
+		if (p->forms[k].shape == LOSS_ADAPTIVE)
+			r->terms[k].head = cpu_head_set(r->t, r->V, r->max_t, h->inv_tau, h->zt, p->forms[k].a);
+	}
+	for (int at = 0; p->own_sums && at < r->V; at += LOSS_BLOCK) {
+		struct loss_block block = block_of(r, at);
+		for (int k = 0; k < p->call->n_terms; k++)
+			cpu_divergence_sums(&r->terms[k], temperature_of(r, k), &block);
+	}
+	for (int k = 0; k < p->call->n_terms; k++)
+		cpu_divergence_finish(&r->terms[k], temperature_of(r, k), r->V);
+}
+
+static double scale_of(const struct divergence_term *term)
+{
+	return term->kind == DIVERGENCE_LOGIT_MSE ? 1 : (double)term->tau * (double)term->tau;
+}
+
+static void write_ce(const struct row *r, double z)
+{
+	const struct loss_rows *a = r->plan->call;
+	if (a->ce_weight)
+		a->ce[r->n] = r->ce_weight != 0.0f ? (float)(log(z) - ((double)r->s[r->target] - (double)r->max_s)) : 0.0f;
+}
+
+/* terms NULL: the row has no teacher. */
+static void write_divergences(const struct row *r, const struct loss_term *terms)
+{
+	const struct loss_rows *a = r->plan->call;
+	for (int k = 0; k < a->n_terms; k++)
+		a->divergence[(size_t)r->n * (size_t)a->n_terms + (size_t)k] = terms ? (float)(terms[k].value * scale_of(&a->terms[k])) : 0;
+}
+
+static void write_teacher_ce(const struct row *r)
+{
+	const struct loss_rows *a = r->plan->call;
+	if (!a->teacher_ce)
+		return;
+	bool known = r->t && r->target >= 0 && r->target < r->V;
+	a->teacher_ce[r->n] = known ? (float)(log(r->temperatures[0].zt) - ((double)r->t[r->target] - (double)r->max_t)) : 0.0f;
+}
+
+/* ---- gradient ---- */
+
+/* Of tau dD_k/ds in the row's gradient. */
+static double weight_of(const struct row *r, int k)
+{
+	const struct divergence_term *term = &r->plan->call->terms[k];
+	return (double)r->kd_weight * (double)term->weight * scale_of(term) / (double)term->tau;
+}
+
+static void set_coefficients(struct row *r)
+{
+	if (r->ce_weight != 0.0f)
+		r->temperatures[0].c_q += (double)r->ce_weight / r->temperatures[0].zs;
+	for (int k = 0; r->t && k < r->plan->call->n_terms; k++) {
+		const struct loss_term *term = &r->terms[k];
+		struct loss_temperature *h = temperature_of(r, k);
+		double weight = weight_of(r, k);
+		if (weight == 0)
 			continue;
-		sum_teacher(r, r->s + at, r->t + at, n);
-		if (r->inv_tau != 1.0f)
-			r->zs += (double)sum_exp(r->s + at, n, r->max_s, r->inv_tau);
+		cpu_temperature_add_kl(h, weight, term->f, term->r);
+		if (term->total != 0)
+			h->c_q -= weight * term->total / h->zs;
 	}
-	if (r->inv_tau == 1.0f)
-		r->zs = r->z1;
-}
-
-/* d(n) = coefficients times softmaxes of columns [at, at+n). */
-static void grad_block(const struct row *r, float *d, int at, int n)
-{
-	const float *s = r->s + at, max_s = r->max_s, max_t = r->max_t, inv_tau = r->inv_tau;
-	float kd = r->t ? r->kd_weight / inv_tau : 0.0f;
-	bool shared = r->t && inv_tau == 1.0f;
-	float c1 = r->ce_weight != 0.0f || shared ? (float)(((double)r->ce_weight + (shared ? (double)kd : 0.0)) / r->z1) : 0.0f;
-#pragma omp simd
-	for (int i = 0; i < n; i++)
-		d[i] = c1 * cpu_exp_low(s[i] - max_s);
-	if (!r->t)
-		return;
-	const float *t = r->t + at, ct = (float)((double)kd / r->zt);
-#pragma omp simd
-	for (int i = 0; i < n; i++)
-		d[i] -= ct * cpu_exp_low((t[i] - max_t) * inv_tau);
-	if (shared)
-		return;
-	float cs = (float)((double)kd / r->zs);
-#pragma omp simd
-	for (int i = 0; i < n; i++)
-		d[i] += cs * cpu_exp_low((s[i] - max_s) * inv_tau);
 }
 
 /* Copies, because grad may lie over the logits and hold another type: memcpy keeps the compiler from reordering, and a
  * BF16 block ends before the next fp32 block begins. */
-static void store_block(char *grad, enum dtype type, const float *d, int at, int n)
+static void store_block(const struct row *r, const float *d, int at, int n)
 {
-	uint16_t narrow[BLOCK];
+	uint16_t narrow[LOSS_BLOCK];
 	const void *from = d;
-	if (type != DTYPE_F32) {
-		cpu_narrow(narrow, type, d, (size_t)n);
+	if (r->grad_type != DTYPE_F32) {
+		cpu_narrow(narrow, r->grad_type, d, (size_t)n);
 		from = narrow;
 	}
-	memcpy(grad + (size_t)at * dtype_size(type), from, (size_t)n * dtype_size(type));
+	memcpy(r->grad + (size_t)at * dtype_size(r->grad_type), from, (size_t)n * dtype_size(r->grad_type));
 }
 
 /* Asks for the same block of the next row: the gradient sweep computes and would leave memory idle. */
@@ -138,71 +257,180 @@ static void prefetch_block(const float *next, int n)
 		__builtin_prefetch(next + i, 0, 2);
 }
 
-static void row_grad(const struct row *r, char *grad, enum dtype type, int target)
+static const float *add_of(const struct row *r, int at)
 {
-	float d[BLOCK];
-	for (int at = 0; at < r->V; at += BLOCK) {
-		int n = r->V - at < BLOCK ? r->V - at : BLOCK;
-		if (r->next)
-			prefetch_block(r->s + r->next + at, n);
-		if (r->next && r->t)
-			prefetch_block(r->t + r->next + at, n);
-		grad_block(r, d, at, n);
-		if (r->ce_weight != 0.0f && target >= at && target < at + n)
-			d[target - at] -= r->ce_weight;
-		store_block(grad, type, d, at, n);
+	return r->add ? r->add + at : NULL;
+}
+
+static void prefetch_next(const struct row *r, const struct loss_block *k)
+{
+	if (r->next)
+		prefetch_block(k->s + r->next, k->n);
+	if (r->next && k->t)
+		prefetch_block(k->t + r->next, k->n);
+}
+
+static void end_block(const struct row *r, const struct loss_block *k, float *d)
+{
+	if (r->ce_weight != 0.0f && r->target >= k->at && r->target < k->at + k->n)
+		d[r->target - k->at] -= r->ce_weight;
+	store_block(r, d, k->at, k->n);
+}
+
+static void grad_row(struct row *r)
+{
+	const struct plan *p = r->plan;
+	float d[LOSS_BLOCK];
+	set_coefficients(r);
+	for (int at = 0; at < r->V; at += LOSS_BLOCK) {
+		struct loss_block k = block_of(r, at);
+		prefetch_next(r, &k);
+		for (int i = 0; i < p->n_temperatures; i++)
+			cpu_temperature_grad(&r->temperatures[i], &k, i ? d : add_of(r, at), d);
+		for (int i = 0; p->own_sums && r->t && i < p->call->n_terms; i++)
+			if (weight_of(r, i) != 0)
+				cpu_divergence_grad(&r->terms[i], temperature_of(r, i), &k, r->V, weight_of(r, i), d);
+		end_block(r, &k, d);
 	}
 }
 
-/* Columns that carry no gradient: [from, ld), as far as the gradient's rows reach. */
-static void clear_columns(const struct loss_rows *a, char *grad, int from)
+/* ---- a row with sparse targets ---- */
+
+static void start_sparse(const struct row *r, struct sparse_row *sparse)
 {
-	int end = a->ld < a->ld_grad ? a->ld : a->ld_grad;
-	if (from < end)
-		memset(grad + (size_t)from * dtype_size(a->grad_type), 0, (size_t)(end - from) * dtype_size(a->grad_type));
+	const struct loss_rows *a = r->plan->call;
+	const struct sparse_targets *t = a->sparse;
+	size_t at = (size_t)r->n * (size_t)t->K;
+	*sparse = (struct sparse_row){.targets = t, .ids = t->ids + at, .log_p = t->log_p + at, .s = r->s, .V = r->V,
+				      .tail_p = t->missing == MISSING_TAIL ? t->tail[r->n] : 0, .inv_tau = 1.0f / t->tau,
+				      .n_terms = a->n_terms};
+	for (int k = 0; k < a->n_terms; k++) {
+		sparse->terms[k].form = &r->plan->forms[k];
+		sparse->weights[k] = weight_of(r, k);
+	}
 }
 
-static void loss_values(const struct loss_rows *a, const struct row *r, int n)
+static void grad_sparse(struct row *r, const struct sparse_row *sparse)
 {
-	a->ce[n] = 0;
-	if (r->ce_weight != 0.0f)
-		a->ce[n] = (float)(log(r->z1) - ((double)r->s[a->target[n]] - (double)r->max_s));
-	if (!a->divergence)
+	struct loss_temperature outside = cpu_sparse_outside(sparse), *ce = &r->temperatures[0];
+	float d[LOSS_BLOCK];
+	for (int at = 0; at < r->V; at += LOSS_BLOCK) {
+		struct loss_block k = block_of(r, at), rest = k;
+		rest.max_s = sparse->max_rest;
+		prefetch_next(r, &k);
+		cpu_temperature_grad(&outside, &rest, add_of(r, at), d);
+		cpu_sparse_grad_ids(sparse, &k, add_of(r, at), d);
+		cpu_temperature_grad(ce, &k, d, d);
+		end_block(r, &k, d);
+	}
+}
+
+/* At temperature 1 the cross-entropy shares the sweeps over the columns outside the ids; else it has its own. */
+static void sparse_row(struct row *r)
+{
+	struct sparse_row sparse;
+	start_sparse(r, &sparse);
+	cpu_sparse_sums(&sparse);
+	bool shared = r->ce_weight != 0.0f && sparse.inv_tau == 1.0f && cpu_sparse_sweeps_rest(&sparse);
+	if (shared)
+		r->temperatures[0].zs = cpu_sparse_z(&sparse);
+	else
+		sum_row(r);
+	cpu_sparse_values(&sparse);
+	write_ce(r, r->temperatures[0].zs);
+	write_divergences(r, sparse.terms);
+	if (!r->grad)
 		return;
-	a->divergence[n] = 0;
+	if (shared)
+		sparse.c_q = (double)r->ce_weight / r->temperatures[0].zs;
+	else
+		set_coefficients(r);
+	grad_sparse(r, &sparse);
+}
+
+/* ---- rows ---- */
+
+/* Columns [from, to) of the gradient, as far as its rows reach: they have `add` alone. add: the row's first column. */
+static void clear_columns(const struct loss_rows *a, int n, int from, int to)
+{
+	if (to > a->ld_grad)
+		to = a->ld_grad;
+	if (from >= to)
+		return;
+	size_t size = dtype_size(a->grad_type), n_elems = (size_t)(to - from);
+	char *grad = (char *)a->grad + ((size_t)n * (size_t)a->ld_grad + (size_t)from) * size;
+	const float *add = a->add ? a->add + (size_t)n * (size_t)a->ld + from : NULL;
+	if (!add)
+		memset(grad, 0, n_elems * size);
+	else if (a->grad_type == DTYPE_F32)
+		memmove(grad, add, n_elems * size);
+	else
+		cpu_narrow(grad, a->grad_type, add, n_elems);
+}
+
+static void dense_row(struct row *r)
+{
+	sum_row(r);
 	if (r->t)
-		a->divergence[n] = (float)((r->mean / r->zt - log(r->zt) + log(r->zs)) * (double)a->terms[0].tau * (double)a->terms[0].tau);
+		sum_terms(r);
+	write_ce(r, r->temperatures[0].zs);
+	write_divergences(r, r->t ? r->terms : NULL);
+	if (r->grad)
+		grad_row(r);
 }
 
-static void loss_row(const struct loss_rows *a, int n)
+static void find_maxima(const struct loss_rows *a, struct row *r, const float *t, bool idle)
 {
-	size_t at = (size_t)n * (size_t)a->ld;
+	int32_t *best_s = a->top1 && a->argmax_s ? a->argmax_s + r->n : NULL, *best_t = a->top1 && a->argmax_t ? a->argmax_t + r->n : NULL;
+	if (!idle || best_s)
+		r->max_s = row_max(r->s, r->V, best_s);
+	if (r->t || (t && best_t))
+		r->max_t = row_max(t, r->V, best_t);
+}
+
+static void loss_row(const struct plan *p, int n)
+{
+	const struct loss_rows *a = p->call;
+	int from = a->first ? a->first[n] : 0, to = a->first ? a->last[n] : a->V;
+	size_t at = (size_t)n * (size_t)a->ld + (size_t)from;
 	const float *t = a->t ? a->t + at : NULL;
-	float kd_weight = t ? a->kd_weight[n] * a->terms[0].weight : 0.0f;
-	struct row r = {.s = a->s + at, .t = kd_weight != 0.0f ? t : NULL, .V = a->V,
-			.next = n + 1 < a->n_rows ? a->ld : 0, .ce_weight = a->ce_weight[n], .kd_weight = kd_weight,
-			.inv_tau = t ? 1.0f / a->terms[0].tau : 1.0f};
-	char *grad = a->grad ? (char *)a->grad + (size_t)n * (size_t)a->ld_grad * dtype_size(a->grad_type) : NULL;
-	bool idle = r.ce_weight == 0.0f && !r.t;
-	if (!idle || (a->top1 && a->argmax_s))
-		r.max_s = row_max(r.s, a->V, a->top1 && a->argmax_s ? a->argmax_s + n : NULL);
-	if (r.t || (t && a->top1 && a->argmax_t))
-		r.max_t = row_max(t, a->V, a->top1 && a->argmax_t ? a->argmax_t + n : NULL);
-	if (!idle)
-		row_sums(&r);
-	loss_values(a, &r, n);
-	if (!grad)
+	struct row r;
+	r.plan = p;
+	r.n = n;
+	r.V = to - from;
+	r.next = n + 1 < a->n_rows ? a->ld : 0;
+	r.ce_weight = a->ce_weight ? a->ce_weight[n] : 0.0f;
+	r.kd_weight = a->kd_weight && a->n_terms + (a->teacher_ce != NULL) > 0 ? a->kd_weight[n] : 0.0f;
+	r.s = a->s + at;
+	r.t = r.kd_weight != 0.0f ? t : NULL;
+	r.add = a->add ? a->add + at : NULL;
+	r.grad_type = a->grad_type;
+	r.grad = a->grad ? (char *)a->grad + ((size_t)n * (size_t)a->ld_grad + (size_t)from) * dtype_size(a->grad_type) : NULL;
+	r.target = a->target ? a->target[n] : -1;
+	r.max_s = r.max_t = 0;
+	bool sparse = a->sparse && r.kd_weight != 0.0f, idle = r.V < 1 || (r.ce_weight == 0.0f && !r.t && !sparse);
+	find_maxima(a, &r, t, idle);
+	start_temperatures(&r);
+	if (idle) {
+		write_ce(&r, 1);
+		write_divergences(&r, NULL);
+	} else if (sparse) {
+		sparse_row(&r);
+	} else {
+		dense_row(&r);
+	}
+	write_teacher_ce(&r);
+	if (!a->grad)
 		return;
-	if (!idle)
-		row_grad(&r, grad, a->grad_type, a->target[n]);
-	clear_columns(a, grad, idle ? 0 : a->V);
+	clear_columns(a, n, 0, idle ? a->ld : from);
+	clear_columns(a, n, idle ? a->ld : to, a->ld);
 }
 
 void cpu_loss_rows(struct ops *o, const struct loss_rows *a)
 {
-	BUG_ON(a->sparse || a->add || a->first || a->teacher_ce || a->n_terms > 1 || (a->n_terms && a->terms[0].kind != DIVERGENCE_FORWARD_KL));
-	BUG_ON(a->grad && a->grad == a->s && (size_t)a->ld_grad * dtype_size(a->grad_type) != (size_t)a->ld * sizeof(float));
+	struct plan p;
+	plan_call(&p, a);
 #pragma omp parallel for schedule(static) num_threads(o->n_threads)
 	for (int n = 0; n < a->n_rows; n++)
-		loss_row(a, n);
+		loss_row(&p, n);
 }

@@ -1,0 +1,176 @@
+/* Adaptive KL's head: the classes of largest probability that hold a given mass, without a sort. A histogram over the logits
+ * finds the narrow range in which the mass is reached, again inside that range while more than MAX_SORTED classes share it;
+ * those few are then taken in order. A class of probability below (1 - mass)/V is never in the head, so that a peaked row
+ * costs little more than one comparison a column. Test: tests/test_ops_divergence.c */
+#include "kernels/cpu/cpu_loss.h"
+#include "kernels/cpu/cpu_math.h"
+
+enum { BINS = 1024, GROUP = 128, MAX_LEVELS = 4, MAX_SORTED = 128 };
+
+/* Depth: (max - t)/tau, >= 0. */
+struct narrowing {
+	const float *t;
+	int V;
+	float max, inv_tau;
+	float from, to;    /* depths that the bins divide; the mass is reached among them */
+	double above;      /* mass of depths < from */
+	double mass[BINS + GROUP];
+	int n_inside;
+};
+
+static float depth_of(const struct narrowing *w, int i)
+{
+	return (w->max - w->t[i]) * w->inv_tau;
+}
+
+/* Columns [at, at+n) into the bins; those outside go to the places after the bins, spread out: no branches. */
+static void fill_group(struct narrowing *w, int at, int n)
+{
+	float e[GROUP], above = 0;
+	int place[GROUP], n_near = 0, n_inside = 0;
+	const float *t = w->t + at, max = w->max, inv_tau = w->inv_tau, from = w->from, to = w->to;
+	const float per_depth = (float)BINS / (to - from);
+#pragma omp simd reduction(+ : n_near, n_inside)
+	for (int i = 0; i < n; i++) {
+		float depth = (max - t[i]) * inv_tau;
+		bool near = depth < to, inside = near && depth >= from;
+		int bin = (int)(inside ? (depth - from) * per_depth : 0.0f);
+		bin = bin < BINS ? bin : BINS - 1;
+		place[i] = inside ? bin : BINS + i;
+		n_near += near;
+		n_inside += inside;
+	}
+	if (!n_near)
+		return;
+#pragma omp simd reduction(+ : above)
+	for (int i = 0; i < n; i++) {
+		float depth = (max - t[i]) * inv_tau;
+		e[i] = cpu_exp_low(-depth);
+		above += depth < from ? e[i] : 0.0f;
+	}
+	w->above += (double)above;
+	w->n_inside += n_inside;
+	for (int i = 0; n_inside && i < n; i++)
+		w->mass[place[i]] += (double)e[i];
+}
+
+static void fill(struct narrowing *w)
+{
+	w->above = 0;
+	w->n_inside = 0;
+	memset(w->mass, 0, sizeof w->mass);
+	for (int at = 0; at < w->V; at += GROUP)
+		fill_group(w, at, w->V - at < GROUP ? w->V - at : GROUP);
+}
+
+/* The bin in which the mass is reached, -1: in none. */
+static int crossing(const struct narrowing *w, double mass)
+{
+	double sum = w->above;
+	for (int b = 0; b < BINS; b++) {
+		sum += w->mass[b];
+		if (sum >= mass)
+			return b;
+	}
+	return -1;
+}
+
+/* To one bin, a little wider: the sums are taken anew, so that what stands at an edge is counted once. */
+static void narrow_to(struct narrowing *w, int bin)
+{
+	float step = (w->to - w->from) / (float)BINS, from = w->from;
+	w->from = (from + (float)bin * step) * (1 - 1e-6f);
+	w->to = (from + (float)(bin + 1) * step) * (1 + 1e-6f) + 1e-30f;
+}
+
+static bool before(const float *t, int i, int j)
+{
+	return t[i] > t[j] || (t[i] == t[j] && i < j);
+}
+
+static bool is_inside(const struct narrowing *w, int i)
+{
+	float depth = depth_of(w, i);
+	return depth >= w->from && depth < w->to;
+}
+
+/* The next column inside, from i on; V: none. Groups without one are passed over. */
+static int next_inside(const struct narrowing *w, int i)
+{
+	for (; i < w->V; i++) {
+		while (i % GROUP == 0 && i + GROUP <= w->V) {
+			int n = 0;
+#pragma omp simd reduction(+ : n)
+			for (int l = 0; l < GROUP; l++)
+				n += is_inside(w, i + l);
+			if (n)
+				break;
+			i += GROUP;
+		}
+		if (i < w->V && is_inside(w, i))
+			return i;
+	}
+	return w->V;
+}
+
+/* The columns inside by falling logit. */
+static int sorted_inside(const struct narrowing *w, int order[MAX_SORTED])
+{
+	int n = 0;
+	for (int i = next_inside(w, 0); i < w->V && n < MAX_SORTED; i = next_inside(w, i + 1)) {
+		int j = n++;
+		for (; j > 0 && before(w->t, i, order[j - 1]); j--)
+			order[j] = order[j - 1];
+		order[j] = i;
+	}
+	return n;
+}
+
+/* All classes less deep than `depth`. */
+static struct loss_head down_to(const struct narrowing *w, float depth)
+{
+	return (struct loss_head){w->max - depth / w->inv_tau, -1};
+}
+
+/* Among many equal ones: as many, by rising column, as the mass asks for. */
+static struct loss_head take_equals(const struct narrowing *w, double mass)
+{
+	struct loss_head head = down_to(w, w->from);
+	double sum = w->above;
+	for (int i = next_inside(w, 0); i < w->V && sum < mass; i = next_inside(w, i + 1)) {
+		head = (struct loss_head){w->t[i], i};
+		sum += (double)cpu_exp_low(-depth_of(w, i));
+	}
+	return head;
+}
+
+static struct loss_head take_sorted(const struct narrowing *w, double mass)
+{
+	struct loss_head head = down_to(w, w->from);
+	int order[MAX_SORTED], n = sorted_inside(w, order);
+	double sum = w->above;
+	for (int i = 0; i < n && sum < mass; i++) {
+		head = (struct loss_head){w->t[order[i]], order[i]};
+		sum += (double)cpu_exp_low(-depth_of(w, order[i]));
+	}
+	return head;
+}
+
+struct loss_head cpu_head_set(const float *t, int V, float max, float inv_tau, double z, double mass)
+{
+	double deepest = log((double)V / ((1 - mass) * z)) + 1e-3;
+	struct narrowing w = {.t = t, .V = V, .max = max, .inv_tau = inv_tau, .from = 0, .to = (float)deepest};
+	if (!(deepest > 0)) /* only NaNs */
+		return (struct loss_head){-INFINITY, V};
+	for (int level = 0; level < MAX_LEVELS; level++) {
+		fill(&w);
+		if (level > 0 && w.n_inside <= MAX_SORTED)
+			return take_sorted(&w, mass * z);
+		int bin = crossing(&w, mass * z);
+		if (bin < 0) /* by rounding it ends here */
+			return down_to(&w, w.to);
+		narrow_to(&w, bin);
+	}
+	fill(&w);
+	return w.n_inside <= MAX_SORTED ? take_sorted(&w, mass * z) : take_equals(&w, mass * z);
+}
