@@ -8,6 +8,8 @@ struct head_bounds {
 	double nmse, worst;
 };
 static const struct head_bounds F32_BOUNDS = {F32_NMSE, F32_WORST}, BF16_BOUNDS = {BF16_NMSE, BF16_WORST};
+/* Logits of +-3e4: a log-ratio is rounded to 1e-3 before the mean is taken off. Measured: 9.3e-8 and 9.5e-4, reverse KL. */
+static const struct head_bounds HUGE_BOUNDS = {1e-6, 3e-3};
 static const struct ops_limits LIMITS = {.max_operand_elems = 1 << 16, .max_columns = 256};
 
 /* want: n floats of the golden file, or of a part of it. */
@@ -39,6 +41,8 @@ static void check_ids(const struct head_case *c, const char *prefix, const char 
 static void check_case(const struct head_case *c, struct head_bounds b)
 {
 	const struct head_loss *l = &c->loss;
+	if (!strcmp(c->scene, "huge") && b.worst < HUGE_BOUNDS.worst)
+		b = HUGE_BOUNDS;
 	check_tensor(c, c->scene, "ce", l->ce, F32_BOUNDS);
 	check_ids(c, c->name, "argmax_s", l->argmax_s);
 	check_tensor(c, c->name, "dhidden", l->dhidden, b);
