@@ -1,5 +1,6 @@
 /* report.json: the comparison, every result as it was read, and the curves. Test: tests/test_report.c
- *   {"title", "verdict", "reference", "bootstrap": {"resamples", "level", "seed"}, "domains": [{"name", "unit", …}],
+ *   {"title", "verdict", "distillation": the sentence on controls | null, "reference", "bootstrap": {"resamples", "level",
+ *      "seed"}, "domains": [{"name", "unit", …}],
  *    "students": [{"name", "role", "rank", "other_size", "seeds": […], "eval": {"<domain>": {"nll", "interval": [low, high],
  *      "perplexity", "bits_per_byte", "difference": {"to", "unit", "mean", "interval"} | null, …}}}],
  *    "controls" and "caches": [{"student", "other": "…" | null, "seeds": 1, "difference": {"<domain>": {"unit", "mean", "interval",
@@ -147,17 +148,18 @@ static json_t *notes_json(const struct report *r)
 
 static json_t *report_json(const struct report *r)
 {
-	char verdict[1024];
+	char verdict[1024], distillation[1024];
 	const struct comparison *c = r->comparison;
 	json_t *students = json_array(), *results = json_array();
 	report_verdict(c, verdict, sizeof verdict);
+	bool said = report_verdict_control(c, distillation, sizeof distillation);
 	for (int i = 0; i < c->n_rows; i++) {
 		json_array_append_new(students, row_json(c, &c->rows[i]));
 		for (int s = 0; s < c->rows[i].n_seeds; s++)
 			json_array_append_new(results, result_to_json(c->rows[i].seeds[s]));
 	}
-	return json_pack("{s:s, s:s, s:s, s:{s:i, s:f, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "title", r->options->title, "verdict",
-			 verdict, "reference", c->rows[c->reference].name, "bootstrap", "resamples", c->bootstrap.resamples, "level",
+	return json_pack("{s:s, s:s, s:o, s:s, s:{s:i, s:f, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "title", r->options->title, "verdict",
+			 verdict, "distillation", said ? json_string(distillation) : json_null(), "reference", c->rows[c->reference].name, "bootstrap", "resamples", c->bootstrap.resamples, "level",
 			 c->bootstrap.level, "seed", (json_int_t)c->bootstrap.seed, "domains", domains_json(c), "students",
 			 students, "controls", pairs_json(c, c->controls, c->n_controls), "caches",
 			 pairs_json(c, c->caches, c->n_caches), "notes", notes_json(r), "results", results, "curves", curves_json(&r->curves), "masks",

@@ -141,6 +141,7 @@ static void caches(void **state)
 	}
 	free(md);
 	assert_ok(json_read_file(test_join(&w->dir, "report.json").text, &j, &e), &e);
+	assert_non_null(strstr(json_string_value(json_object_get(j, "distillation")), "beat text alone"));
 	json_t *pairs = json_object_get(j, "caches"), *first = json_array_get(pairs, 0);
 	assert_int_equal(json_array_size(pairs), 8);
 	assert_int_equal(json_array_size(json_object_get(j, "controls")), 9);
