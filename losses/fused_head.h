@@ -1,6 +1,6 @@
 /* The fused output head: logits, losses and gradients, a chunk of rows at a time, so that nothing of N*V ever exists.
  *   loss = sum_n ce_weight_n CE_n + sum_m weight_mn sum_k terms[k].weight scale_k D_k(p_mn, q_n)
- * over teachers m and divergences k (kernels/ops.h). Knows arrays only, no model. Test: tests/test_fused_head.c */
+ * over teachers m and divergences k (kernels/ops.h). Knows arrays only, no model. Tests: tests/test_fused_head.c, tests/test_loss_faults.c */
 #ifndef LOSSES_FUSED_HEAD_H
 #define LOSSES_FUSED_HEAD_H
 
