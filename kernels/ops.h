@@ -209,8 +209,9 @@ struct sparse_targets { /* (n_rows, K), device */
 
 /* Cross-entropy and divergences on a chunk of rows, with the gradient of
  *   sum_r ce_weight_r CE_r + kd_weight_r sum_k terms[k].weight scale_k D_rk,    CE = -log softmax(s)[target]
- * over the first V columns (rows have ld columns, those past V are not read and get the gradient `add` alone). With `columns`,
- * row r has the columns [first[r], last[r]] instead, for scores of a causal window; then there are no targets and no sparse.
+ * over the first V columns (rows have ld columns, those past V are not read and get the gradient `add` alone). With first and
+ * last, row r has the columns from first[r] to last[r], both included, instead, for scores of a causal window; then there are no
+ * targets and no sparse.
  * A row whose weights are 0 gives losses 0 and no gradient whatever its logits. */
 struct loss_rows {
 	int n_rows, V, ld;

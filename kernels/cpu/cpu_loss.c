@@ -391,7 +391,7 @@ static void find_maxima(const struct loss_rows *a, struct row *r, const float *t
 static void loss_row(const struct plan *p, int n)
 {
 	const struct loss_rows *a = p->call;
-	int from = a->first ? a->first[n] : 0, to = a->first ? a->last[n] : a->V;
+	int from = a->first ? a->first[n] : 0, to = a->first ? a->last[n] + 1 : a->V;
 	size_t at = (size_t)n * (size_t)a->ld + (size_t)from;
 	const float *t = a->t ? a->t + at : NULL;
 	struct row r;
