@@ -44,7 +44,7 @@ struct cache_identity {
 /* Bytes of a row before compression, an upper bound for what a row costs on disk; a segment has
  * CACHE_SEGMENT_BYTES more. For plan: needs nothing on disk. */
 size_t cache_row_bytes(const struct cache_spec *, const struct cache_identity *);
-enum { CACHE_SEGMENT_BYTES = 64 };
+enum { CACHE_SEGMENT_BYTES = 56 };
 
 /* Host arrays (B*T) that say which segments a batch shows: tokens; targets (< 0: does not count); start as in
  * struct batch. */

@@ -30,10 +30,23 @@ out:
 	return -1;
 }
 
+int teacher_init_cached(struct teacher *t, struct ops *ops, const struct hf_model *hf, struct cache *cache,
+			const struct teacher_options *o, struct arena *weights, struct arena *activations, struct err *e)
+{
+	BUG_ON(o->keep_hidden || o->keep_qkv);
+	TRY(start(t, ops, hf, o, e));
+	TRY(cached_rows_init(&t->cached, t, hf, cache, o, weights, activations, e));
+	return 0;
+out:
+	teacher_release(t);
+	return -1;
+}
+
 void teacher_release(struct teacher *t)
 {
 	activations_free(t->act);
 	inner_buffers_free(t->inner);
+	cached_rows_free(t->cached);
 	free(t->params.vector_offsets);
 	param_layout_release(&t->layout);
 	*t = (struct teacher){0};
@@ -41,7 +54,8 @@ void teacher_release(struct teacher *t)
 
 int teacher_targets(struct teacher *t, const struct teacher_batch *batch, struct soft_targets *out, struct err *e)
 {
-	(void)e;
+	if (t->cached)
+		return cached_rows_targets(t->cached, batch, out, e);
 	const struct taps *taps = inner_buffers_taps(t->inner, batch->device->B * batch->device->T);
 	*out = (struct soft_targets){
 		.kind = SOFT_TARGETS_DENSE, .C = t->layout.arch.shape.C, .V = t->V,

@@ -29,8 +29,8 @@ struct teacher {
 	int V;                      /* of its targets: the smaller of columns and the model's */
 	uint64_t hash;              /* of the checkpoint; 0 when dry or cached */
 };
-/* Rows of a batch, on the device for a forward pass, and on the host (B*T), which a cache is looked up by: a cached teacher
- * reads the host arrays alone, an online one the device alone; the other side may be NULL. */
+/* Rows of a batch: on the device for a forward pass, and host arrays (B*T), which a cache is looked up by. A cached teacher
+ * reads the host arrays alone (and device's B and T), an online one the device alone: its host arrays may be NULL. */
 struct teacher_batch {
 	const struct batch *device;
 	const int32_t *tokens, *targets, *start;

@@ -1,0 +1,450 @@
+/* teacher/cache on disk, with made-up rows: any order and packing, every truncation, every flipped byte, failing writes,
+ * locks, identities, going on. (With a real teacher: tests/test_cache.c.) */
+#include "tests/testing.h"
+
+#include "tests/cache_world.h"
+
+static struct test_path dir;
+
+static int setup(void **state)
+{
+	(void)state;
+	dir = test_dir_make();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	fsio_fail_nth_write(0);
+	test_dir_remove(&dir);
+	return 0;
+}
+
+static const enum cache_kind KINDS[] = {CACHE_TOP_K, CACHE_TOP_P, CACHE_SAMPLED, CACHE_HIDDEN};
+static const enum dtype TYPES[] = {DTYPE_F32, DTYPE_BF16};
+
+/* ---- in and out ---- */
+
+static void check_packings(const char *path, enum cache_kind kind, enum dtype type)
+{
+	static const int lengths[] = {12, 24, 72};
+	static struct world_block want, got;
+	struct cache *c = world_open(path, kind, type, false);
+	struct err e;
+	for (int i = 0; i < 6; i++) {
+		struct world w;
+		world_make(&w, lengths[i % 3], i >= 3);
+		world_fill(&w, kind, &want);
+		world_block_init(&got);
+		assert_int_equal(cache_missing(c, &w.rows, NULL), 0);
+		assert_ok(cache_read(c, &w.rows, &got.block, &e), &e);
+		assert_true(world_equal(kind, type, &got, &want));
+		(kind == CACHE_HIDDEN ? got.hidden : got.log_p)[17] += 0.5f; /* what is compared can differ */
+		assert_false(world_equal(kind, type, &got, &want));
+	}
+	cache_close(c);
+}
+
+static void any_order_and_packing(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 4; k++)
+		for (int t = 0; t < 2; t++) {
+			char name[32];
+			snprintf(name, sizeof name, "%d-%d", k, t);
+			struct test_path path = test_join(&dir, name);
+			world_write(path.text, KINDS[k], TYPES[t]);
+			check_packings(path.text, KINDS[k], TYPES[t]);
+		}
+}
+
+/* A row's probabilities and tail sum to 1 although each was rounded to 8 bits. */
+static void rounded_probabilities_sum_to_one(void **state)
+{
+	(void)state;
+	static struct world_block got;
+	struct err e;
+	struct world w;
+	world_write(dir.text, CACHE_TOP_P, DTYPE_BF16);
+	world_make(&w, 72, true);
+	world_block_init(&got);
+	struct cache *c = world_open(dir.text, CACHE_TOP_P, DTYPE_BF16, false);
+	assert_ok(cache_read(c, &w.rows, &got.block, &e), &e);
+	for (int row = 0; row < WORLD_N; row++) {
+		double sum = (double)got.tail[row];
+		for (int i = 0; i < WORLD_K && got.ids[row * WORLD_K + i] >= 0; i++)
+			sum += exp((double)got.log_p[row * WORLD_K + i]);
+		assert_close(sum, 1, 2e-6, 0);
+	}
+	cache_close(c);
+}
+
+/* Another token, or another target at the end, is another segment; a row alone in a sequence is one too. */
+static void segments_are_found_by_content(void **state)
+{
+	(void)state;
+	bool missing[WORLD_N];
+	struct err e;
+	struct world w;
+	static struct world_block got;
+	world_write(dir.text, CACHE_TOP_K, DTYPE_F32);
+	struct cache *c = world_open(dir.text, CACHE_TOP_K, DTYPE_F32, false);
+	world_make(&w, 12, false);
+	w.targets[4] = 2; /* document 0: rows 0..4 */
+	w.tokens[30] ^= 1; /* document 4: rows 24..35 */
+	assert_int_equal(cache_missing(c, &w.rows, missing), 5 + 12);
+	for (int row = 0; row < WORLD_N; row++)
+		assert_int_equal(missing[row], w.doc[row] == 0 || w.doc[row] == 4);
+	world_block_init(&got);
+	assert_fails(cache_read(c, &w.rows, &got.block, &e), &e, "holds no record of a document of 5 tokens");
+	cache_close(c);
+}
+
+static void draws_depend_on_content_alone(void **state)
+{
+	(void)state;
+	struct world a, b;
+	uint64_t ka[WORLD_N], kb[WORLD_N];
+	world_make(&a, 12, false);
+	world_make(&b, 72, true);
+	cache_row_keys(&a.rows, ka);
+	cache_row_keys(&b.rows, kb);
+	for (int i = 0; i < WORLD_N; i++)
+		for (int j = 0; j < WORLD_N; j++)
+			assert_int_equal(a.doc[i] == b.doc[j] && a.at[i] == b.at[j], ka[i] == kb[j]);
+	for (int i = 0; i < WORLD_N; i++)
+		assert_true(ka[i] < (uint64_t)1 << 56);
+}
+
+static void statistics_count_what_is_there(void **state)
+{
+	(void)state;
+	static struct world_block b;
+	struct world w;
+	double mass = 0;
+	uint64_t n_file;
+	struct err e;
+	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
+	world_make(&w, 12, false);
+	world_fill(&w, CACHE_TOP_P, &b);
+	for (int row = 0; row < WORLD_N; row++)
+		mass += 1 - (double)b.tail[row];
+	struct cache *c = world_open(dir.text, CACHE_TOP_P, DTYPE_F32, false);
+	struct cache_stats s = cache_stats(c);
+	assert_ok(fsio_size(test_join(&dir, "records").text, &n_file, &e), &e);
+	assert_int_equal(s.tokens, WORLD_N);
+	assert_int_equal(s.bytes, n_file);
+	assert_close(s.mass, mass / WORLD_N, 1e-12, 0);
+	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
+	struct cache_identity id = world_identity();
+	assert_int_equal(cache_row_bytes(&spec, &id), 16 + 8 * WORLD_K);
+	spec = world_spec(CACHE_SAMPLED, DTYPE_BF16);
+	assert_int_equal(cache_row_bytes(&spec, &id), 16 + 6 * WORLD_K);
+	spec = world_spec(CACHE_HIDDEN, DTYPE_BF16);
+	assert_int_equal(cache_row_bytes(&spec, &id), 2 * WORLD_C);
+	cache_close(c);
+}
+
+static void what_is_not_finite_is_refused(void **state)
+{
+	(void)state;
+	static struct world_block b;
+	struct world w;
+	struct err e;
+	struct cache *c = world_open(dir.text, CACHE_TOP_K, DTYPE_F32, true);
+	world_make(&w, 12, false);
+	float *const where[] = {&b.log_p[40 * WORLD_K + 2], &b.lse[40], &b.ce[40], &b.tail[40]};
+	for (int i = 0; i < 4; i++) {
+		world_fill(&w, CACHE_TOP_K, &b);
+		*where[i] = i == 1 ? INFINITY : NAN;
+		assert_fails(cache_add(c, &w.rows, &b.block, &e), &e, "token 40 of the batch is not finite");
+		assert_int_equal(cache_stats(c).tokens, 0);
+	}
+	cache_close(c);
+}
+
+/* ---- damage ---- */
+
+/* Some thousand times, hence without fsync. */
+static void write_unsynced(const char *path, const char *bytes, size_t n_bytes)
+{
+	FILE *f = fopen(path, "wb");
+	assert_true(f && fwrite(bytes, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
+}
+
+/* The cache as `bytes` have it: opening and reading each document may fail; what is read is right. Returns the documents
+ * that were read, -1 when it does not open. */
+static int readable(const char *path, const char *bytes, size_t n_bytes, bool write)
+{
+	static struct world_block want, got;
+	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
+	struct cache_identity id = world_identity();
+	struct test_path base;
+	struct cache *c;
+	struct world w;
+	struct err e;
+	int n = 0;
+	snprintf(base.text, sizeof base.text, "%s", path);
+	write_unsynced(test_join(&base, "records").text, bytes, n_bytes);
+	e.line[0] = '\0';
+	if (cache_open(&c, path, &spec, &id, write, &e) < 0) {
+		assert_true(strlen(e.line) > 10);
+		return -1;
+	}
+	assert_ok(cache_reserve(c, 1, WORLD_N, &e), &e);
+	world_make(&w, 72, false);
+	world_fill(&w, CACHE_TOP_P, &want);
+	for (int row = 0, end; row < WORLD_N; row = end) {
+		for (end = row + 1; end < WORLD_N && w.doc[end] == w.doc[row];)
+			end++;
+		struct cache_rows one = {1, end - row, w.tokens + row, w.targets + row, w.start + row};
+		struct cache_block to = {.ids = got.ids + row * WORLD_K, .log_p = got.log_p + row * WORLD_K, .tail = got.tail + row,
+					 .lse = got.lse + row, .ce = got.ce + row, .argmax = got.argmax + row};
+		got = want; /* rows that cannot be read count as right */
+		memset(to.log_p, 0x55, (size_t)(end - row) * WORLD_K * sizeof(float));
+		e.line[0] = '\0';
+		if (cache_read(c, &one, &to, &e) < 0) {
+			assert_true(strlen(e.line) > 10);
+			continue;
+		}
+		assert_true(world_equal(CACHE_TOP_P, DTYPE_F32, &got, &want));
+		n++;
+	}
+	cache_close(c);
+	return n;
+}
+
+static char *records_of(const char *path, size_t *n_bytes)
+{
+	struct err e;
+	struct test_path base;
+	char *bytes;
+	snprintf(base.text, sizeof base.text, "%s", path);
+	assert_ok(fsio_read_file(test_join(&base, "records").text, 1 << 20, &bytes, n_bytes, &e), &e);
+	return bytes;
+}
+
+static void cut_at_every_byte(void **state)
+{
+	(void)state;
+	size_t n_bytes;
+	int last = 0;
+	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
+	char *bytes = records_of(dir.text, &n_bytes);
+	for (size_t n = 0; n <= n_bytes; n++) {
+		int found = readable(dir.text, bytes, n, n % 2); /* both ways of opening */
+		assert_in_range(found, last, n == n_bytes ? WORLD_DOCS : WORLD_DOCS - 1);
+		last = found;
+	}
+	assert_int_equal(last, WORLD_DOCS);
+	free(bytes);
+}
+
+static void every_flipped_byte_is_found(void **state)
+{
+	(void)state;
+	size_t n_bytes;
+	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
+	char *bytes = records_of(dir.text, &n_bytes);
+	for (size_t i = 0; i < n_bytes; i++) {
+		bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
+		assert_true(readable(dir.text, bytes, n_bytes, i % 2) < WORLD_DOCS);
+		bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
+	}
+	assert_int_equal(readable(dir.text, bytes, n_bytes, false), WORLD_DOCS);
+	free(bytes);
+}
+
+static void damage_before_the_end_is_no_crash(void **state)
+{
+	(void)state;
+	size_t n_bytes;
+	struct err e;
+	struct cache *c;
+	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
+	struct cache_identity id = world_identity();
+	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
+	char *bytes = records_of(dir.text, &n_bytes);
+	bytes[20] ^= 4;
+	assert_ok(fsio_write_file(test_join(&dir, "records").text, bytes, n_bytes, &e), &e);
+	assert_fails(cache_open(&c, dir.text, &spec, &id, true, &e), &e, "records: damaged at byte 0, with records after it");
+	assert_null(c);
+	free(bytes);
+}
+
+/* ---- going on ---- */
+
+static void half_written_goes_on(void **state)
+{
+	(void)state;
+	static struct world_block b;
+	struct err e;
+	struct world w;
+	size_t n_whole, n_again;
+	struct test_path whole = test_join(&dir, "whole"), half = test_join(&dir, "half"), records = test_join(&half, "records");
+	world_write(whole.text, CACHE_TOP_P, DTYPE_F32);
+	world_write(half.text, CACHE_TOP_P, DTYPE_F32);
+	char *want = records_of(whole.text, &n_whole);
+	assert_ok(fsio_truncate_to(records.text, n_whole * 2 / 3, &e), &e);
+	world_make(&w, 12, false);
+	world_fill(&w, CACHE_TOP_P, &b);
+	struct cache *c = world_open(half.text, CACHE_TOP_P, DTYPE_F32, true);
+	size_t missing = cache_missing(c, &w.rows, NULL);
+	assert_in_range(missing, 12, 36);
+	assert_int_equal(cache_stats(c).tokens, WORLD_N - missing);
+	assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
+	assert_int_equal(cache_missing(c, &w.rows, NULL), 0);
+	cache_close(c);
+	char *got = records_of(half.text, &n_again);
+	assert_int_equal(n_again, n_whole);
+	assert_memory_equal(got, want, n_whole);
+	free(got);
+	free(want);
+	/* what is there is not written again */
+	c = world_open(half.text, CACHE_TOP_P, DTYPE_F32, true);
+	assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
+	assert_int_equal(cache_stats(c).bytes, n_whole);
+	cache_close(c);
+}
+
+/* The n-th disk operation fails: an error, nothing half-added, and the next attempt does the rest. */
+static void failing_writes_leave_a_whole_cache(void **state)
+{
+	(void)state;
+	static struct world_block b;
+	struct cache_spec spec = world_spec(CACHE_HIDDEN, DTYPE_BF16);
+	struct cache_identity id = world_identity();
+	struct err e;
+	struct world w;
+	world_make(&w, 24, false);
+	world_fill(&w, CACHE_HIDDEN, &b);
+	for (unsigned long n = 1;; n++) {
+		struct cache *c = NULL;
+		assert_ok(fsio_remove_tree(dir.text, &e), &e);
+		fsio_fail_nth_write(n);
+		int rc = cache_open(&c, dir.text, &spec, &id, true, &e);
+		if (!rc) {
+			assert_ok(cache_reserve(c, 3, 24, &e), &e);
+			rc = cache_add(c, &w.rows, &b.block, &e);
+			assert_int_equal(cache_stats(c).tokens, rc ? 0 : WORLD_N);
+		}
+		fsio_fail_nth_write(0);
+		if (rc)
+			assert_non_null(strstr(e.line, "the disk is full"));
+		cache_close(c);
+		c = world_open(dir.text, CACHE_HIDDEN, DTYPE_BF16, true);
+		assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
+		assert_int_equal(cache_stats(c).tokens, WORLD_N);
+		cache_close(c);
+		check_packings(dir.text, CACHE_HIDDEN, DTYPE_BF16);
+		if (!rc) {
+			assert_true(n > 3);
+			break;
+		}
+	}
+}
+
+static void one_writer_at_a_time(void **state)
+{
+	(void)state;
+	struct cache_spec spec = world_spec(CACHE_TOP_K, DTYPE_F32);
+	struct cache_identity id = world_identity();
+	struct cache *second;
+	struct err e;
+	struct cache *first = world_open(dir.text, CACHE_TOP_K, DTYPE_F32, true);
+	assert_fails(cache_open(&second, dir.text, &spec, &id, true, &e), &e, "is in use by process");
+	assert_null(second);
+	struct cache *reader = world_open(dir.text, CACHE_TOP_K, DTYPE_F32, false);
+	cache_close(reader);
+	cache_close(first);
+	cache_close(world_open(dir.text, CACHE_TOP_K, DTYPE_F32, true));
+	cache_close(NULL);
+}
+
+/* ---- whose it is ---- */
+
+static void refused(const struct cache_spec *spec, const struct cache_identity *id, const char *part)
+{
+	struct cache *c;
+	struct err e;
+	for (int write = 0; write < 2; write++) {
+		assert_fails(cache_open(&c, dir.text, spec, id, write, &e), &e, part);
+		assert_null(c);
+		assert_int_equal(e.status, ERR_USER);
+		assert_non_null(strstr(e.line, "choose another directory, or remove this one"));
+	}
+}
+
+static void what_differs_is_refused(void **state)
+{
+	(void)state;
+	struct cache_spec s = world_spec(CACHE_TOP_P, DTYPE_F32), other;
+	struct cache_identity id = world_identity(), who;
+	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
+	who = id, who.teacher++;
+	refused(&s, &who, "another teacher (hash of its checkpoint): expected 0000000000001235, found 0000000000001234");
+	who = id, who.tokenizer++;
+	refused(&s, &who, "another tokenizer (hash): expected 0000000000000078, found 0000000000000077");
+	who = id, who.corpus++;
+	refused(&s, &who, "another text (hash): expected 000000000000009a, found 0000000000000099");
+	who = id, who.V++;
+	refused(&s, &who, "another vocabulary: expected 1010, found 1009");
+	who = id, who.C++; /* of no consequence here */
+	struct cache *c;
+	struct err e;
+	assert_ok(cache_open(&c, dir.text, &s, &who, false, &e), &e);
+	cache_close(c);
+	other = s, other.tau = 1.1;
+	refused(&other, &id, "another temperature: expected 1.1, found 2");
+	other = s, other.kind = CACHE_TOP_K;
+	refused(&other, &id, "another kind: expected top_k, found top_p");
+	other = s, other.K++;
+	refused(&other, &id, "another number of ids a token: expected 7, found 6");
+	other = s, other.top_p = 0.95;
+	refused(&other, &id, "another top_p: expected 0.95, found 0.9");
+	other = s, other.value_type = DTYPE_BF16;
+	refused(&other, &id, "another precision: expected");
+}
+
+static void what_is_no_cache_is_said(void **state)
+{
+	(void)state;
+	struct cache_spec s = world_spec(CACHE_TOP_K, DTYPE_F32);
+	struct cache_identity id = world_identity();
+	struct cache *c;
+	struct err e;
+	struct test_path manifest = test_join(&dir, "manifest.json"), records = test_join(&dir, "records");
+	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "found no manifest.json");
+	test_write(records.text, "");
+	assert_fails(cache_open(&c, dir.text, &s, &id, true, &e), &e, "expected a manifest.json beside it");
+	test_write(manifest.text, "{\"format\": \"other\"}");
+	assert_fails(cache_open(&c, dir.text, &s, &id, true, &e), &e, "found \"other\"");
+	test_write(manifest.text, "{\"format\": \"espalier soft targets\", \"version\": 9}");
+	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "expected version 1 of the format, found 9");
+	test_write(manifest.text, "[]");
+	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "expected an object");
+	test_write(manifest.text, "{");
+	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "manifest.json:1:");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(any_order_and_packing, setup, teardown),
+		cmocka_unit_test_setup_teardown(rounded_probabilities_sum_to_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(segments_are_found_by_content, setup, teardown),
+		cmocka_unit_test_setup_teardown(draws_depend_on_content_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(statistics_count_what_is_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_not_finite_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(cut_at_every_byte, setup, teardown),
+		cmocka_unit_test_setup_teardown(every_flipped_byte_is_found, setup, teardown),
+		cmocka_unit_test_setup_teardown(damage_before_the_end_is_no_crash, setup, teardown),
+		cmocka_unit_test_setup_teardown(half_written_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(failing_writes_leave_a_whole_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_writer_at_a_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_differs_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_no_cache_is_said, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
