@@ -67,10 +67,10 @@ static double *combine(size_t n, int count, float *const x[], const double facto
 	return out;
 }
 
-/* got, which is freed as is want; a seeded wrong element is seen. */
+/* Measured: 6e-6. got, which is freed as is want; a seeded wrong element is seen. */
 static void check(float *got, double *want, size_t n)
 {
-	assert_floats_f64(got, want, n, 1e-12, 2e-5);
+	assert_floats_f64(got, want, n, 1e-11, 2e-5);
 	got[n / 2] += 1e-3f * (fabsf(got[n / 2]) + 1e-2f);
 	assert_true(test_distance_of(got, want, NULL, n).worst > 2e-5);
 	free(got);
@@ -277,9 +277,9 @@ static void all_probabilities_equal_dense(void **state)
 			struct step_teacher dense[] = {{&w.a.targets, w.shares[0]}, {&w.b.targets, w.shares[1]}};
 			struct step_teacher other[] = {{&sparse.targets, w.shares[0]}, {&w.b.targets, w.shares[1]}};
 			float *x = gradient(&w, &w.batch, &loss, n, dense, &want), *y = gradient(&w, &w.batch, &loss, n, other, &got);
-			assert_floats(y, x, w.n, 1e-11, 5e-5);
-			assert_close(got.terms[0], want.terms[0], 0, 5e-6);
-			assert_close(got.teacher_ce, want.teacher_ce, 0, 5e-6);
+			assert_floats(y, x, w.n, 1e-11, 2e-5); /* measured: 2e-6 */
+			assert_close(got.terms[0], want.terms[0], 0, 1e-6);
+			assert_close(got.teacher_ce, want.teacher_ce, 0, 1e-6);
 			assert_int_equal(got.agree, want.agree);
 			assert_int_equal(got.kd_tokens, want.kd_tokens);
 			free(x);

@@ -192,7 +192,7 @@ static double worst_gap(struct world *w)
 	return worst;
 }
 
-/* Measured: 4e-4. A projection's gradient that is 1 % off, or inner losses that stay out, are seen. */
+/* Measured: 4e-4; with any one term left out 0.11 and more (every_term_is_in_the_gradient). */
 static void gradients_equal_finite_differences(void **state)
 {
 	(void)state;
@@ -206,7 +206,7 @@ static void gradients_equal_finite_differences(void **state)
 	}
 }
 
-/* The same differences against gradients of other weights: each term alone is enough to trip the bound. */
+/* The same differences against a gradient that lacks one term; its value is watched all the same. */
 static void every_term_is_in_the_gradient(void **state)
 {
 	(void)state;
@@ -422,16 +422,40 @@ static void micro_batches_give_the_gradient_of_the_batch(void **state)
 	for (int i = 0; i < TERMS; i++)
 		assert_close(one.inner[i], two.inner[i], 0, 1e-6);
 	float *want = rig_download(&w.rig, w.rig.student.grads), *got = rig_download(&w.rig, small.grads);
-	assert_floats(got, want, w.rig.student.layout.n_elems, 1e-11, 1e-5);
+	assert_floats(got, want, w.rig.student.layout.n_elems, 1e-11, 2e-5); /* measured: 5e-6 */
 	float *want_p = download(&w, w.rig.student.projections->grads, small.projections->n_elems);
 	float *got_p = download(&w, small.projections->grads, small.projections->n_elems);
-	assert_floats(got_p, want_p, small.projections->n_elems, 1e-11, 1e-5);
+	assert_floats(got_p, want_p, small.projections->n_elems, 1e-11, 2e-5);
+	got_p[5] += 1e-3f * (fabsf(got_p[5]) + 1e-2f);
+	assert_true(test_distance_of(got_p, NULL, want_p, small.projections->n_elems).worst > 2e-5);
 	void *owned[] = {flat, want, got, want_p, got_p};
 	for (int i = 0; i < 5; i++)
 		free(owned[i]);
 	student_release(&small);
 	rig_arenas_release(w.rig.ops, &arenas);
 	world_close(&w);
+}
+
+/* bf16 products with no more reserved than student_limits and the teacher's head ask for. Measured: sums 1.2e-3 apart. */
+static void bf16_follows(void **state)
+{
+	(void)state;
+	struct student_options o = inner_options();
+	struct step_sums sums[2];
+	for (int bf16 = 0; bf16 < 2; bf16++) {
+		struct world w;
+		struct err e;
+		o.type = bf16 ? DTYPE_BF16 : DTYPE_F32;
+		world_open(&w, &o, 2);
+		struct ops_limits limits = student_limits(&w.rig.hf.layout.arch, &o);
+		if (limits.max_operand_elems < 61 * SOFT_C)
+			limits.max_operand_elems = 61 * SOFT_C;
+		assert_ok(ops_cpu_reserve(w.rig.ops, &limits, &e), &e);
+		sums[bf16] = microbatch(&w);
+		world_close(&w);
+	}
+	for (int i = 0; i < TERMS; i++)
+		assert_close(sums[1].inner[i], sums[0].inner[i], 0, 0.01);
 }
 
 /* ---- the caller's taps ---- */
@@ -550,6 +574,7 @@ int main(void)
 		cmocka_unit_test(projections_are_updated_like_matrices),
 		cmocka_unit_test(a_projection_that_is_not_finite_stops_the_step),
 		cmocka_unit_test(micro_batches_give_the_gradient_of_the_batch),
+		cmocka_unit_test(bf16_follows),
 		cmocka_unit_test(the_callers_taps_are_called_too),
 		cmocka_unit_test(resumed_equals_undisturbed),
 		cmocka_unit_test(other_projections_are_refused),
