@@ -118,6 +118,83 @@ static void targets_are_the_models(void **state)
 	}
 }
 
+/* What a forward pass shows of the layers that were asked for. */
+struct listener {
+	struct ops *ops;
+	size_t hidden_bytes, qkv_bytes;
+	char *hidden, *qkv; /* [L] of those bytes */
+};
+
+static void listen(void *user, enum tap_point point, int layer, const void *values)
+{
+	struct listener *l = user;
+	if (point == TAP_HIDDEN)
+		l->ops->download(l->ops, l->hidden + (size_t)layer * l->hidden_bytes, values, l->hidden_bytes);
+	if (point == TAP_QKV)
+		l->ops->download(l->ops, l->qkv + (size_t)layer * l->qkv_bytes, values, l->qkv_bytes);
+}
+
+static void check_inner(const struct inner_targets *inner, const struct listener *l, const struct shape *s, const bool *hidden,
+			const bool *qkv)
+{
+	assert_non_null(inner);
+	assert_true(inner->L == s->L && inner->C == s->C && inner->NH == s->NH && inner->NKV == s->NKV && inner->HD == s->HD);
+	for (int i = 0; i < s->L; i++) {
+		assert_true(!inner->hidden[i] == !hidden[i] && !inner->qkv[i] == !qkv[i]);
+		if (hidden[i])
+			assert_memory_equal(inner->hidden[i], l->hidden + (size_t)i * l->hidden_bytes, l->hidden_bytes);
+		if (qkv[i])
+			assert_memory_equal(inner->qkv[i], l->qkv + (size_t)i * l->qkv_bytes, l->qkv_bytes);
+	}
+}
+
+static void inner_tensors_are_those_of_the_layers(void **state)
+{
+	(void)state;
+	static const bool hidden[8] = {true, true}, qkv[8] = {false, true};
+	struct hf_model hf;
+	struct teacher t;
+	struct arena weights = arena_dry(), activations = arena_dry(), plain = arena_dry();
+	struct soft_targets soft;
+	struct err e;
+	int32_t *memory[3];
+	assert_ok(hf_open(&hf, test_source("tests/golden/models/qwen3").text, &e), &e);
+	const struct shape *s = &hf.layout.arch.shape;
+	assert_in_range(s->L, 2, 8);
+	struct ops *ops = open_ops(&hf);
+	for (int i = 0; i < 3; i++)
+		memory[i] = test_device(ops, NULL, RIG_N * sizeof(int32_t));
+	struct batch batch = rig_device_batch(ops, s->V, memory);
+	struct teacher_options o = {.type = DTYPE_F32, .B = RIG_B, .T = RIG_T};
+	assert_ok(teacher_init(&t, ops, &hf, &o, &weights, &plain, &e), &e);
+	teacher_release(&t);
+	o.keep_hidden = hidden;
+	o.keep_qkv = qkv;
+	weights = arena_dry();
+	assert_ok(teacher_init(&t, ops, &hf, &o, &weights, &activations, &e), &e);
+	teacher_release(&t);
+	assert_true(activations.used > plain.used);
+	test_arena_back(ops, &weights);
+	test_arena_back(ops, &activations);
+	assert_ok(teacher_init(&t, ops, &hf, &o, &weights, &activations, &e), &e);
+	struct listener l = {.ops = ops, .hidden_bytes = (size_t)(RIG_N * s->C) * sizeof(float),
+			     .qkv_bytes = (size_t)(RIG_N * (s->NH + 2 * s->NKV) * s->HD) * sizeof(float)};
+	l.hidden = malloc((size_t)s->L * l.hidden_bytes);
+	l.qkv = malloc((size_t)s->L * l.qkv_bytes);
+	transformer_forward(ops, &t.params, t.act, &batch, NULL, &(struct taps){.user = &l, .forward = listen});
+	assert_int_equal(teacher_targets(&t, &(struct teacher_batch){.device = &batch}, &soft, &e), 0);
+	check_inner(soft.inner, &l, s, hidden, qkv);
+	free(l.hidden);
+	free(l.qkv);
+	teacher_release(&t);
+	ops->release(ops, weights.base);
+	ops->release(ops, activations.base);
+	for (int i = 0; i < 3; i++)
+		ops->release(ops, memory[i]);
+	ops_cpu_close(ops);
+	hf_close(&hf);
+}
+
 static void release_of_nothing_is_fine(void **state)
 {
 	(void)state;
@@ -130,6 +207,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(targets_are_the_models),
+		cmocka_unit_test(inner_tensors_are_those_of_the_layers),
 		cmocka_unit_test(release_of_nothing_is_fine),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
