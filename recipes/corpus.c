@@ -189,6 +189,16 @@ static int open_domain(struct corpus *c, struct corpus_domain *d, const struct d
 	return set_heldout_apart(d, data->heldout_tokens, spec->at, e);
 }
 
+static uint64_t train_hash(const struct corpus *c)
+{
+	struct hash h;
+	hash_init(&h);
+	for (int i = 0; i < c->n_domains; i++)
+		for (int k = 0; k < c->domains[i].n_train; k++)
+			hash_update(&h, &c->domains[i].train[k].key, sizeof c->domains[i].train[k].key);
+	return hash_final(&h);
+}
+
 /* A text that is learned by heart judges nobody. */
 static int check_apart(const struct corpus *c, const struct domain_spec *specs, int domain, struct err *e)
 {
@@ -232,6 +242,7 @@ int corpus_open(struct corpus *c, const struct data_spec *spec, const char *dir,
 		TRY(open_domain(c, &c->domains[i], &specs[i], spec, shards, e));
 	for (int i = 0; i < c->n_domains; i++)
 		TRY(check_apart(c, specs, i, e));
+	c->train_hash = train_hash(c);
 	rc = 0;
 out:
 	free(shards);

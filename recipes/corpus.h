@@ -20,6 +20,7 @@ struct corpus {
 	char *tokenizer_dir; /* what carries over into exported models; NULL: the teacher's directory */
 	enum separator separator;
 	int sequence_length;
+	uint64_t train_hash; /* of every domain's training shards: what a cache of soft targets belongs to */
 	struct corpus_domain *domains;
 	int n_domains;
 	struct pool pool;

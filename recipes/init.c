@@ -249,8 +249,8 @@ static struct schedule masks_schedule(const struct masks_spec *m)
 static int learn_masks(struct init *in, const struct run *run, const struct masks_spec *spec, uint64_t seed, const char *model, struct err *e)
 {
 	const struct arch *source = &run->teachers[0].model.layout.arch;
-	struct session_options o = phase_session(run, NULL, spec, source);
 	struct session session = {0};
+	struct supply *supply = NULL;
 	struct schedule schedule = masks_schedule(spec);
 	struct mask_options options = mask_default(schedule.total_steps);
 	struct mask_learner *learner = NULL;
@@ -262,10 +262,16 @@ static int learn_masks(struct init *in, const struct run *run, const struct mask
 	options.seed = seed;
 	options.warmup_fraction = (float)spec->mask_warmup;
 	TRY(mask_learner_open(&learner, source, &in->start.arch, &options, e));
+	if (spec->distill)
+		TRY(supply_open(&supply, run, spec->distill, source, NULL, e));
+	struct session_options o = phase_session(run, NULL, spec, source, supply);
+	o.student.projection_seed = seed;
 	TRY(phase_micro_batch(run, in->dir, &o, spec->batch_tokens, e));
+	if (supply)
+		TRY(supply_fill(supply, &(struct supply_stream){seed, 0, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
 	TRY(session_open(&session, &o, e));
 	TRY(phase_load(&session.student, &from, seed, e));
-	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .distill = spec->distill,
+	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .supply = supply,
 			    .schedule = schedule, .seed = seed, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
 			    .checkpoint_every = spec->checkpoint_every};
 	TRY(loop_run(&loop, e));
@@ -275,6 +281,7 @@ static int learn_masks(struct init *in, const struct run *run, const struct mask
 	rc = 0;
 out:
 	session_close(&session);
+	supply_close(supply);
 	mask_learner_close(learner);
 	return rc;
 }
@@ -295,6 +302,8 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 	json_t *inputs = json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
 			 stage_hash_json(run->teachers[0].hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
 				   run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
+	if (spec->masks && spec->masks->distill && run->n_teachers > 1)
+		json_object_set_new(inputs, "teachers", stage_hash_json(phase_teachers_hash(run, spec->masks->distill)));
 	if (spec->masks && run->spec->report->metrics == METRICS_JSONL)
 		json_object_set_new(inputs, "metrics", json_string("jsonl"));
 	return inputs;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "recipes/metrics.h"
+#include "recipes/rows.h"
 #include "recipes/stage.h"
 
 #include <math.h>
@@ -19,9 +20,12 @@ struct state { /* what one call of loop_run owns */
 	struct batches *batches;
 	struct metrics metrics;
 	char names[MASK_STRUCTURES * 6][40]; /* of the columns of masks */
+	char loss_columns[STUDENT_MAX_TERMS + STUDENT_MAX_INNER][40]; /* of the plan's terms, then of its inner losses */
 	char *checkpoint;
-	int32_t *tokens, *targets, *pos, *start;
-	uint8_t *flags;
+	struct rows rows;
+	float *share[RECIPE_MAX_TEACHERS]; /* (B*T) of each teacher, where there are several */
+	/* running means that balance inner losses: of the divergences' sum, then of each inner loss of the plan; 0: not yet known */
+	double magnitude[1 + STUDENT_MAX_INNER];
 	struct host_masks z, dz;
 	void *z_block, *dz_block;
 	float *mask_state;
@@ -85,14 +89,41 @@ int loop_heldout(const struct run *run, struct session *s, const struct host_mas
 
 /* ---- metrics ---- */
 
+/* "forward_kl", and "forward_kl_2" where the list names it again. */
+static void name_column(const struct state *s, int n_before, const char *name, char out[40])
+{
+	int same = 1;
+	for (int i = 0; i < n_before; i++)
+		same += !strncmp(s->loss_columns[i], name, strlen(name)) && strchr("_", s->loss_columns[i][strlen(name)]);
+	if (same == 1)
+		snprintf(out, 40, "%s", name);
+	else
+		snprintf(out, 40, "%s_%d", name, same);
+}
+
+static int loss_columns(const struct loop *l, struct state *s, const char **columns, int n)
+{
+	const struct distill_plan *p = &l->supply->plan;
+	columns[n++] = "teacher_ce";
+	columns[n++] = "agree";
+	for (int i = 0; i < p->n_terms + p->n_inner; i++) {
+		int loss = i < p->n_terms ? (int)p->terms[i].kind : LOSS_HIDDEN_COSINE + (int)p->inner[i - p->n_terms].kind;
+		name_column(s, i, loss_names[loss], s->loss_columns[i]);
+		columns[n++] = s->loss_columns[i];
+	}
+	return n;
+}
+
 static int open_metrics(const struct loop *l, struct state *s, uint64_t n_bytes, struct err *e)
 {
-	static const char *const common[] = {"step", "tokens", "lr", "loss", "ce", "ce_text", "kl", "grad_norm", "agree", "heldout_nll", "tokens_per_s"};
+	static const char *const common[] = {"step", "tokens", "lr", "loss", "ce", "ce_text", "grad_norm", "heldout_nll", "tokens_per_s"};
 	static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
 	const char *columns[METRICS_MAX_COLUMNS];
 	int n = 0;
 	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
 		columns[n++] = common[i];
+	if (l->supply)
+		n = loss_columns(l, s, columns, n);
 	if (l->masks)
 		columns[n++] = "unmasked_nll";
 	for (int k = 0; l->masks && k < MASK_STRUCTURES; k++)
@@ -132,7 +163,10 @@ static json_t *position(const struct state *s)
 	json_t *list = json_array();
 	for (int i = 0; i < n; i++)
 		json_array_append_new(list, json_integer((json_int_t)state[i]));
-	return json_pack("{s:o,s:I,s:f}", "batches", list, "metrics_bytes", (json_int_t)s->metrics.n_bytes, "seconds",
+	json_t *magnitude = json_array();
+	for (size_t i = 0; i < sizeof s->magnitude / sizeof *s->magnitude; i++)
+		json_array_append_new(magnitude, json_real(s->magnitude[i]));
+	return json_pack("{s:o,s:o,s:I,s:f}", "batches", list, "magnitude", magnitude, "metrics_bytes", (json_int_t)s->metrics.n_bytes, "seconds",
 			 s->earlier_s + clock_now_s() - s->begin_s);
 }
 
@@ -169,6 +203,8 @@ static int restore(struct loop *l, struct state *s, struct err *e)
 	for (size_t i = 0; i < json_array_size(list); i++)
 		state[i] = (uint64_t)json_integer_value(json_array_get(list, i));
 	TRY(batches_set_state(s->batches, state, e));
+	for (size_t i = 0; i < sizeof s->magnitude / sizeof *s->magnitude; i++)
+		s->magnitude[i] = json_number_value(json_array_get(json_object_get(where, "magnitude"), i));
 	TRY(json_get_int64(where, s->checkpoint, "metrics_bytes", 0, 1, INT64_MAX, &metrics_bytes, e));
 	TRY(json_get_double(where, s->checkpoint, "seconds", 0, 0, 1e12, &s->earlier_s, e));
 	TRY(open_metrics(l, s, (uint64_t)metrics_bytes, e));
@@ -215,22 +251,46 @@ static void return_mask_grads(struct loop *l, struct state *s, const struct mask
 	mask_learner_backward(l->masks, &s->dz);
 }
 
+/* What every teacher weighs in each row: by the domain that the row's sequence is of. */
+static void set_shares(const struct loop *l, struct state *s)
+{
+	size_t T = (size_t)s->rows.T;
+	for (int m = 0; m < l->session->n_teachers; m++)
+		for (size_t i = 0; i < (size_t)s->rows.B * T; i++)
+			s->share[m][i] = (float)l->run->teachers[m].share[s->rows.domain[i / T]];
+}
+
+static int ask_teachers(struct loop *l, struct state *s, const struct batch *device, struct soft_targets *soft, struct step_teacher *out,
+			struct err *e)
+{
+	struct session *se = l->session;
+	struct teacher_batch rows = {device, s->rows.tokens, s->rows.targets, s->rows.start};
+	if (se->n_teachers > 1)
+		set_shares(l, s);
+	for (int m = 0; m < se->n_teachers; m++) {
+		if (teacher_targets(&se->teachers[m], &rows, &soft[m], e) < 0)
+			return -1;
+		out[m] = (struct step_teacher){&soft[m], se->n_teachers > 1 ? s->share[m] : NULL};
+	}
+	return 0;
+}
+
 static int microbatch(struct loop *l, struct state *s, int micro, const struct step_loss *loss, struct step_sums *sums,
 		      struct err *e)
 {
 	struct session *se = l->session;
-	struct train_batch batch = {s->tokens, s->targets, s->pos, s->start, s->flags};
-	struct soft_targets soft = {0};
+	struct soft_targets soft[RECIPE_MAX_TEACHERS];
+	struct step_teacher teachers[RECIPE_MAX_TEACHERS];
 	struct masks masks;
 	struct mask_grads grads;
-	batches_next(s->batches, se->options.student.B, s->tokens, s->targets, s->pos, s->start, s->flags);
-	const struct batch *device = student_upload(&se->student, &batch);
-	struct teacher_batch rows = {device, s->tokens, s->targets, s->start};
-	if (l->distill && teacher_targets(&se->teacher, &rows, &soft, e) < 0)
+	rows_next(&s->rows, s->batches);
+	const struct batch *device = student_upload(&se->student, &(struct train_batch){s->rows.tokens, s->rows.targets, s->rows.pos,
+											s->rows.start, s->rows.flags});
+	if (ask_teachers(l, s, device, soft, teachers, e) < 0)
 		return -1;
 	if (l->masks)
 		sample_masks(l, s, micro, &masks, &grads);
-	student_microbatch(&se->student, loss, l->distill ? 1 : 0, &(struct step_teacher){&soft, NULL}, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
+	student_microbatch(&se->student, loss, se->n_teachers, teachers, l->masks ? &masks : NULL, l->masks ? &grads : NULL, NULL, sums);
 	if (l->masks)
 		return_mask_grads(l, s, &grads);
 	return 0;
@@ -241,20 +301,99 @@ static double mean(double sum, size_t n)
 	return n ? sum / (double)n : NAN;
 }
 
+/* The mean of an inner loss of the plan over its pairs of layers; *at goes on to the next one's. */
+static double inner_mean(const struct distill_inner *item, const struct step_sums *sums, int *at)
+{
+	double sum = 0;
+	for (int k = 0; k < item->n_pairs; k++)
+		sum += sums->inner[(*at)++];
+	return mean(sum / item->n_pairs, sums->kd_tokens);
+}
+
+static double divergences(const struct step_loss *loss, const struct step_sums *sums)
+{
+	double sum = 0;
+	for (int k = 0; k < loss->n_terms; k++)
+		sum += (double)loss->terms[k].weight * sums->terms[k];
+	return mean(sum, sums->kd_tokens);
+}
+
+/* Inner losses on the scale of the divergences (of cross-entropy where there are none): each weight is multiplied by the
+ * ratio of running means. The first step has none and leaves them out. */
+static void balance(const struct loop *l, const struct state *s, struct step_loss *loss)
+{
+	const struct distill_plan *p = &l->supply->plan;
+	for (int i = 0, at = 0; i < p->n_inner; i++)
+		for (int k = 0; k < p->inner[i].n_pairs; k++, at++)
+			loss->inner_weight[at] *= s->magnitude[1 + i] > 0 ? (float)(s->magnitude[0] / s->magnitude[1 + i]) : 0;
+}
+
+static void follow(double *running, double value)
+{
+	const double keep = 0.9;
+	if (isfinite(value))
+		*running = *running > 0 ? keep * *running + (1 - keep) * value : value;
+}
+
+static void follow_magnitudes(const struct loop *l, struct state *s, const struct step_loss *loss, const struct step_sums *sums)
+{
+	const struct distill_plan *p = &l->supply->plan;
+	follow(&s->magnitude[0], loss->n_terms ? divergences(loss, sums) : mean(sums->ce, sums->tokens));
+	for (int i = 0, at = 0; i < p->n_inner; i++)
+		follow(&s->magnitude[1 + i], inner_mean(&p->inner[i], sums, &at));
+}
+
+static void set_loss_metrics(const struct loop *l, struct state *s, const struct step_sums *sums)
+{
+	const struct distill_plan *p = &l->supply->plan;
+	metrics_set(&s->metrics, "teacher_ce", mean(sums->teacher_ce, sums->kd_tokens));
+	metrics_set(&s->metrics, "agree", mean((double)sums->agree, sums->kd_tokens));
+	for (int k = 0; k < p->n_terms; k++)
+		metrics_set(&s->metrics, s->loss_columns[k], mean(sums->terms[k], sums->kd_tokens));
+	for (int i = 0, at = 0; i < p->n_inner; i++)
+		metrics_set(&s->metrics, s->loss_columns[p->n_terms + i], inner_mean(&p->inner[i], sums, &at));
+}
+
+/* The loss whose gradient was taken: rows without soft targets count with cross-entropy alone. */
+static double total_loss(const struct step_loss *loss, const struct step_sums *sums, int n_inner)
+{
+	double kd_ce = loss->kd_skip_separators ? sums->ce_text : sums->ce, sum = sums->ce;
+	if (!sums->kd_tokens)
+		return mean(sums->ce, sums->tokens);
+	sum += (double)(loss->ce_weight - 1) * kd_ce + divergences(loss, sums) * (double)sums->kd_tokens;
+	for (int i = 0; i < n_inner; i++)
+		sum += (double)loss->inner_weight[i] * sums->inner[i];
+	return mean(sum, sums->tokens);
+}
+
+static void set_metrics(const struct loop *l, struct state *s, int step, double loss, const struct step_sums *sums, double lr, double norm)
+{
+	struct metrics *m = &s->metrics;
+	metrics_set(m, "step", step + 1);
+	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);
+	metrics_set(m, "lr", lr);
+	metrics_set(m, "loss", loss);
+	metrics_set(m, "ce", mean(sums->ce, sums->tokens));
+	metrics_set(m, "ce_text", mean(sums->ce_text, sums->text_tokens));
+	metrics_set(m, "grad_norm", norm);
+	if (l->supply)
+		set_loss_metrics(l, s, sums);
+	if (l->masks)
+		set_mask_metrics(l, m);
+}
+
 static int one_step(struct loop *l, struct state *s, double *loss_out, struct err *e)
 {
 	struct student *student = &l->session->student;
-	int step = student->step;
-	struct step_loss loss = {.ce_weight = 1, .kd_skip_separators = l->distill && l->distill->skip_separators, .step_tokens = (size_t)l->batch_tokens};
-	if (l->distill) {
-		loss.ce_weight = 1 - (float)l->distill->one.weight;
-		loss.n_terms = 1;
-		loss.terms[0] = (struct divergence_term){.kind = DIVERGENCE_FORWARD_KL, .weight = (float)l->distill->one.weight,
-							 .tau = (float)l->distill->one.temperature};
-	}
+	int step = student->step, n_inner = l->supply ? l->supply->n_inner : 0;
+	struct step_loss loss = {.step_tokens = (size_t)l->batch_tokens};
 	struct step_sums sums = {0};
 	float lr = schedule_lr(&l->schedule, step), norm = 0;
 	int n_micro = (int)(l->batch_tokens / ((int64_t)student->options.B * student->options.T));
+	if (l->supply)
+		distill_at(&l->supply->plan, step, l->schedule.total_steps, &loss);
+	if (l->supply && l->supply->plan.balance)
+		balance(l, s, &loss);
 	student_begin(student);
 	for (int micro = 0; micro < n_micro; micro++)
 		if (microbatch(l, s, micro, &loss, &sums, e) < 0)
@@ -265,22 +404,10 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	}
 	if (l->masks)
 		mask_learner_update(l->masks, step, &l->report);
-	/* rows left out of the KL count with CE alone, as the gradient has it */
-	double w = (double)(1 - loss.ce_weight), kd_ce = loss.kd_skip_separators ? sums.ce_text : sums.ce;
-	double ce = mean(sums.ce, sums.tokens), kl = mean(sums.terms[0], sums.kd_tokens);
-	*loss_out = sums.kd_tokens ? mean(sums.ce - w * kd_ce + w * sums.terms[0], sums.tokens) : ce;
-	struct metrics *m = &s->metrics;
-	metrics_set(m, "step", step + 1);
-	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);
-	metrics_set(m, "lr", (double)lr);
-	metrics_set(m, "loss", *loss_out);
-	metrics_set(m, "ce", ce);
-	metrics_set(m, "ce_text", mean(sums.ce_text, sums.text_tokens));
-	metrics_set(m, "kl", kl);
-	metrics_set(m, "grad_norm", (double)norm);
-	metrics_set(m, "agree", mean((double)sums.agree, sums.kd_tokens));
-	if (l->masks)
-		set_mask_metrics(l, m);
+	if (l->supply && l->supply->plan.balance)
+		follow_magnitudes(l, s, &loss, &sums);
+	*loss_out = total_loss(&loss, &sums, n_inner);
+	set_metrics(l, s, step, *loss_out, &sums, (double)lr, (double)norm);
 	return 0;
 }
 
@@ -305,30 +432,18 @@ out:
 	return rc;
 }
 
-static void skip(struct loop *l, struct state *s)
-{
-	int B = l->session->options.student.B, T = l->session->options.student.T;
-	for (int64_t left = l->skip_tokens / T; left > 0; left -= B)
-		batches_next(s->batches, left < B ? (int)left : B, s->tokens, s->targets, s->pos, s->start, s->flags);
-}
-
 static int begin(struct loop *l, struct state *s, struct err *e)
 {
-	size_t N = (size_t)l->session->options.student.B * (size_t)l->session->options.student.T;
+	const struct student_options *o = &l->session->options.student;
 	int rc = -1;
 	s->begin_s = clock_now_s();
 	s->checkpoint = path_format("%s/checkpoint.safetensors", l->dir);
 	TRY(corpus_batches(&l->run->corpus, l->seed, &s->batches, e));
-	int32_t *rows = malloc(4 * N * sizeof *rows);
-	s->tokens = rows;
-	s->flags = malloc(N);
-	if (!rows || !s->flags) {
-		err_run(e, "out of memory");
-		goto out;
+	TRY(rows_init(&s->rows, o->B, o->T, e));
+	for (int m = 0; m < l->session->n_teachers && l->session->n_teachers > 1; m++) {
+		s->share[m] = calloc((size_t)o->B * (size_t)o->T, sizeof(float));
+		BUG_ON(!s->share[m]);
 	}
-	s->targets = rows + N;
-	s->pos = rows + 2 * N;
-	s->start = rows + 3 * N;
 	if (l->masks) {
 		TRY(host_masks_alloc(&s->z, &s->z_block, l->masks, e));
 		TRY(host_masks_alloc(&s->dz, &s->dz_block, l->masks, e));
@@ -339,7 +454,7 @@ static int begin(struct loop *l, struct state *s, struct err *e)
 	if (fsio_exists(s->checkpoint)) {
 		TRY(restore(l, s, e));
 	} else {
-		skip(l, s);
+		rows_skip(&s->rows, s->batches, l->skip_tokens / o->T);
 		TRY(open_metrics(l, s, 0, e));
 	}
 	rc = 0;
@@ -419,8 +534,9 @@ out:
 	batches_close(s.batches);
 	metrics_close(&s.metrics);
 	free(s.checkpoint);
-	free(s.tokens);
-	free(s.flags);
+	rows_release(&s.rows);
+	for (int m = 0; m < RECIPE_MAX_TEACHERS; m++)
+		free(s.share[m]);
 	free(s.z_block);
 	free(s.dz_block);
 	free(s.mask_state);

@@ -6,6 +6,7 @@
 #include "prune/mask_learner.h"
 #include "recipes/run.h"
 #include "recipes/session.h"
+#include "recipes/supply.h"
 #include "student/schedule.h"
 
 struct loop {
@@ -14,7 +15,7 @@ struct loop {
 	const char *dir, *label;    /* metrics and checkpoint lie in dir */
 	struct session *session;    /* weights loaded: step 0 */
 	struct mask_learner *masks; /* NULL: plain training */
-	const struct distill_spec *distill; /* NULL: text alone */
+	const struct supply *supply; /* NULL: text alone */
 	struct schedule schedule;
 	uint64_t seed;              /* of the data's order */
 	int64_t skip_tokens;        /* of the training stream, spent by an earlier phase */

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { METRICS_MAX_COLUMNS = 48 };
+enum { METRICS_MAX_COLUMNS = 96 };
 struct metrics {
 	char *path;
 	bool jsonl;

@@ -21,8 +21,8 @@ double phase_flops(const struct run *run, const struct arch *arch, bool distil, 
 {
 	int T = (int)run->spec->data->sequence_length;
 	double per_token = 3 * arch_flops_per_token(arch, T);
-	if (distil)
-		per_token += arch_flops_per_token(&run->teachers[0].model.layout.arch, T);
+	for (int i = 0; i < run->n_teachers && distil; i++)
+		per_token += arch_flops_per_token(&run->teachers[i].model.layout.arch, T);
 	return per_token * (double)tokens;
 }
 
@@ -33,14 +33,32 @@ struct schedule phase_schedule(const struct train_spec *t, double lr, int64_t to
 				 .total_steps = steps, .warmup_steps = (int)lround(t->warmup * steps), .decay_steps = (int)lround(t->decay * steps)};
 }
 
+uint64_t phase_teachers_hash(const struct run *run, const struct distill_spec *distill)
+{
+	struct hash h;
+	if (!distill)
+		return 0;
+	if (run->n_teachers == 1 && run->teachers[0].ops == run->ops)
+		return run->teachers[0].hash;
+	hash_init(&h);
+	for (int i = 0; i < run->n_teachers; i++) {
+		const struct run_teacher *t = &run->teachers[i];
+		int bf16 = t->ops->matmul_bf16;
+		hash_update(&h, &t->hash, sizeof t->hash);
+		hash_update(&h, t->share, (size_t)run->corpus.n_domains * sizeof *t->share);
+		hash_update(&h, &bf16, sizeof bf16);
+	}
+	return hash_final(&h);
+}
+
 struct session_options phase_session(const struct run *run, const struct train_spec *t, const struct masks_spec *m,
-				     const struct arch *arch)
+				     const struct arch *arch, struct supply *supply)
 {
 	struct session_options o = {.ops = run->ops, .eval_ops = run->eval_ops, .arch = arch, .masked = m != NULL,
 				    .eval_sequence_length = (int)run->spec->data->sequence_length, .student = student_default()};
 	struct student_options *s = &o.student;
-	if (t ? t->distill != NULL : m->distill != NULL)
-		o.teacher = &run->teachers[0].model;
+	if (supply)
+		supply_session(supply, &o);
 	if (o.eval_sequence_length > arch->max_positions)
 		o.eval_sequence_length = arch->max_positions;
 	s->T = (int)run->spec->data->sequence_length;
@@ -171,7 +189,7 @@ static json_t *phase_inputs(const struct phase *p)
 	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:o}", "train", stage_hash_json(section_hash(&train_section, &spec)),
 			 "lr", p->lr, "tokens", (json_int_t)p->tokens, "spent_tokens", (json_int_t)p->start->spent_tokens, "seed", (json_int_t)p->seed,
 			 "start", stage_hash_json(p->start->hash), "data", stage_hash_json(data),
-			 "teacher", stage_hash_json(p->spec->distill ? run->teachers[0].hash : 0),
+			 "teacher", stage_hash_json(phase_teachers_hash(run, p->spec->distill)),
 			 "compute", run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "architecture",
 			 stage_hash_json(architecture_hash(p->start)));
 	if (run->spec->report->metrics == METRICS_JSONL) /* its files are part of the stage */
@@ -179,11 +197,30 @@ static json_t *phase_inputs(const struct phase *p)
 	return inputs;
 }
 
-static int write_results(const struct phase *p, struct err *e)
+struct saved { /* in phase.json, beside heldout_nll */
+	const char *name;
+	double *value;
+	double max;
+};
+enum { N_SAVED = 7 };
+
+static void list_saved(struct phase *p, struct saved out[N_SAVED])
 {
+	const struct saved list[N_SAVED] = {
+		{"flops", &p->flops, 1e30}, {"epochs", &p->epochs, 1e12}, {"unique_tokens", &p->unique_tokens, 1e18}, {"seconds", &p->seconds, 1e12},
+		{"cache_bytes_per_token", &p->cache_bytes_per_token, 1e9}, {"cache_mass", &p->cache_mass, 1}, {"cache_tokens", &p->cache_tokens, 1e18},
+	};
+	memcpy(out, list, sizeof list);
+}
+
+static int write_results(struct phase *p, struct err *e)
+{
+	struct saved saved[N_SAVED];
 	char *path = path_format("%s/phase.json", p->dir);
-	json_t *o = json_pack("{s:o,s:f,s:f,s:f,s:f}", "heldout_nll", p->diverged ? json_null() : json_real(p->heldout_nll), "flops", p->flops, "epochs", p->epochs, "unique_tokens",
-			      p->unique_tokens, "seconds", p->seconds);
+	json_t *o = json_pack("{s:o}", "heldout_nll", p->diverged ? json_null() : json_real(p->heldout_nll));
+	list_saved(p, saved);
+	for (int i = 0; i < N_SAVED; i++)
+		json_object_set_new(o, saved[i].name, json_real(*saved[i].value));
 	int rc = json_write_file(path, o, e);
 	json_decref(o);
 	free(path);
@@ -192,6 +229,7 @@ static int write_results(const struct phase *p, struct err *e)
 
 static int read_results(struct phase *p, struct err *e)
 {
+	struct saved saved[N_SAVED];
 	char *path = path_format("%s/phase.json", p->dir);
 	json_t *o = NULL;
 	int rc = -1;
@@ -200,10 +238,9 @@ static int read_results(struct phase *p, struct err *e)
 	p->diverged = p->heldout_nll < 0;
 	if (p->diverged)
 		p->heldout_nll = INFINITY;
-	TRY(json_get_double(o, path, "flops", 0, 0, 1e30, &p->flops, e));
-	TRY(json_get_double(o, path, "epochs", 0, 0, 1e12, &p->epochs, e));
-	TRY(json_get_double(o, path, "unique_tokens", 0, 0, 1e18, &p->unique_tokens, e));
-	TRY(json_get_double(o, path, "seconds", 0, 0, 1e12, &p->seconds, e));
+	list_saved(p, saved);
+	for (int i = 0; i < N_SAVED; i++)
+		TRY(json_get_double(o, path, saved[i].name, 0, 0, saved[i].max, saved[i].value, e));
 	rc = 0;
 out:
 	json_decref(o);
@@ -220,17 +257,26 @@ static bool is_a_result(const struct phase *p, const struct loop *loop, struct e
 	return true;
 }
 
-static int train(struct phase *p, struct err *e)
+/* Of the first teacher's cache, which is as large per token as the others'. */
+static void take_cache_stats(struct phase *p, const struct supply *supply)
+{
+	if (!supply->plan.cache)
+		return;
+	struct cache_stats stats = cache_stats(supply->caches[0]);
+	p->cache_tokens = (double)stats.tokens;
+	p->cache_bytes_per_token = stats.tokens ? (double)stats.bytes / (double)stats.tokens : 0;
+	p->cache_mass = stats.mass;
+}
+
+/* Session, weights, loop, results. */
+static int train_in(struct phase *p, struct session *session, const struct session_options *o, const struct supply *supply, struct err *e)
 {
 	const struct run *run = p->run;
-	struct session_options o = phase_session(run, p->spec, NULL, &p->start->arch);
-	struct session session = {0};
 	char *model = path_format("%s/model", p->dir);
 	int rc = -1;
-	TRY(phase_micro_batch(run, p->dir, &o, p->spec->batch_tokens, e));
-	TRY(session_open(&session, &o, e));
-	TRY(phase_load(&session.student, p->start, p->seed, e));
-	struct loop loop = {.run = run, .dir = p->dir, .label = p->label, .session = &session, .distill = p->spec->distill,
+	TRY(session_open(session, o, e));
+	TRY(phase_load(&session->student, p->start, p->seed, e));
+	struct loop loop = {.run = run, .dir = p->dir, .label = p->label, .session = session, .supply = supply,
 			    .schedule = phase_schedule(p->spec, p->lr, p->tokens), .seed = p->seed, .skip_tokens = p->start->spent_tokens,
 			    .batch_tokens = p->spec->batch_tokens, .eval_every = p->spec->eval_every, .checkpoint_every = p->spec->checkpoint_every};
 	if (loop_run(&loop, e) < 0) {
@@ -243,15 +289,38 @@ static int train(struct phase *p, struct err *e)
 	p->epochs = loop.epochs;
 	p->unique_tokens = loop.unique_tokens;
 	p->seconds = loop.seconds;
-	p->flops = phase_flops(run, &p->start->arch, p->spec->distill != NULL, loop.schedule.total_steps * p->spec->batch_tokens);
+	p->flops = phase_flops(run, &p->start->arch, supply != NULL, loop.schedule.total_steps * p->spec->batch_tokens);
 	if (p->keep)
-		TRY(phase_save_model(run, &session.student, p->start, model, p->start->arch.dtype, e));
+		TRY(phase_save_model(run, &session->student, p->start, model, p->start->arch.dtype, e));
+	rc = 0;
+out:
+	free(model);
+	return rc;
+}
+
+static int train(struct phase *p, struct err *e)
+{
+	const struct run *run = p->run;
+	struct session session = {0};
+	struct supply *supply = NULL;
+	int rc = -1;
+	if (p->spec->distill)
+		TRY(supply_open(&supply, run, p->spec->distill, &p->start->arch, p->start->kept, e));
+	struct session_options o = phase_session(run, p->spec, NULL, &p->start->arch, supply);
+	o.student.projection_seed = p->seed;
+	TRY(phase_micro_batch(run, p->dir, &o, p->spec->batch_tokens, e));
+	if (supply) {
+		int64_t steps = p->tokens / p->spec->batch_tokens;
+		TRY(supply_fill(supply, &(struct supply_stream){p->seed, p->start->spent_tokens, steps * p->spec->batch_tokens, p->label}, &o, e));
+		take_cache_stats(p, supply);
+	}
+	TRY(train_in(p, &session, &o, supply, e));
 	TRY(write_results(p, e));
 	TRY(stage_finish(p->dir, e));
 	rc = 0;
 out:
 	session_close(&session);
-	free(model);
+	supply_close(supply);
 	return rc;
 }
 
@@ -269,13 +338,27 @@ int phase_train(struct phase *p, struct err *e)
 int phase_price(const struct run *run, const struct train_spec *t, const struct masks_spec *m, const struct arch *arch, int64_t tokens,
 		struct phase_price *out, struct err *e)
 {
-	struct session_options o = phase_session(run, t, m, arch);
-	bool distil = t ? t->distill != NULL : m->distill != NULL;
+	const struct distill_spec *distill = t ? t->distill : m->distill;
+	struct supply *supply = NULL;
+	int rc = -1;
 	memset(out, 0, sizeof *out);
-	if (chosen_micro_batch(run, &o, t ? t->batch_tokens : m->batch_tokens, e) < 0 || session_price(&o, out->bytes, e) < 0)
-		return -1;
+	if (distill)
+		TRY(supply_open(&supply, run, distill, arch, NULL, e));
+	struct session_options o = phase_session(run, t, m, arch, supply);
+	TRY(chosen_micro_batch(run, &o, t ? t->batch_tokens : m->batch_tokens, e));
+	TRY(session_price(&o, out->bytes, e));
 	out->micro_batch = o.student.B;
-	out->flops = phase_flops(run, arch, distil, tokens);
+	out->flops = phase_flops(run, arch, distill != NULL, tokens);
 	out->checkpoint_bytes = 3 * (out->bytes[MEMORY_MOMENTS] / 2);
-	return 0;
+	if (supply && supply->plan.cache) {
+		out->cache_row_bytes = supply_cache_row_bytes(supply);
+		supply_cache_text(supply, out->cache, sizeof out->cache);
+		char *dir = supply_cache_dir(supply, 0);
+		out->cache_id = hash_bytes(dir, strlen(dir));
+		free(dir);
+	}
+	rc = 0;
+out:
+	supply_close(supply);
+	return rc;
 }

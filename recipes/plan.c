@@ -4,6 +4,7 @@
 #include "kernels/ops.h"
 #include "recipes/init.h"
 #include "recipes/stage_student.h"
+#include "results/compare.h"
 #include "results/table.h"
 
 #include <math.h>
@@ -13,7 +14,9 @@
 
 struct plan {
 	struct run *run;
-	struct table phases, memory;
+	struct table phases, memory, caches;
+	uint64_t cache_ids[COMPARE_MAX_ROWS]; /* of those in the table */
+	int n_caches;
 	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
 	size_t peak;
@@ -52,6 +55,25 @@ static double measured_flops_per_s(struct ops *ops)
 /* Share of that rate which whole training steps of small models reach, data, curves and checkpoints included. */
 #define STEP_SHARE 0.6
 
+/* A cache that several phases share is filled once for each seed. */
+static int add_cache(struct plan *p, const char *what, const struct phase_price *price, int64_t tokens, struct err *e)
+{
+	double bytes = p->times * (double)price->cache_row_bytes * (double)tokens;
+	for (int i = 0; i < p->n_caches; i++)
+		if (p->cache_ids[i] == price->cache_id)
+			return 0;
+	if (p->n_caches == COMPARE_MAX_ROWS || table_row(&p->caches, e) < 0)
+		return -1;
+	p->cache_ids[p->n_caches++] = price->cache_id;
+	p->disk += bytes;
+	table_set(&p->caches, 0, "%s", what);
+	table_set(&p->caches, 1, "%s", price->cache);
+	table_set(&p->caches, 2, "%zu", price->cache_row_bytes);
+	table_set(&p->caches, 3, "%.0f", p->times * (double)tokens);
+	table_set(&p->caches, 4, "%.1f", bytes / 1048576);
+	return 0;
+}
+
 static int add_phase(struct plan *p, const char *what, const char *part, const struct train_spec *t, const struct masks_spec *m,
 		     const struct arch *arch, int64_t tokens, struct err *e)
 {
@@ -80,7 +102,7 @@ static int add_phase(struct plan *p, const char *what, const char *part, const s
 	table_set(&p->memory, 1, "%s", part);
 	for (int i = 0; i < MEMORY_OWNERS; i++)
 		table_set(&p->memory, i + 2, "%.1f", mib(price.bytes[i]));
-	return 0;
+	return price.cache_row_bytes ? add_cache(p, what, &price, tokens, e) : 0;
 }
 
 /* The search, without the extensions that nobody can foresee, and the training itself. */
@@ -198,6 +220,7 @@ static int begin_table(struct table *t, const char *const *head, int n, struct e
 int plan_print(struct run *run, struct err *e)
 {
 	static const char *const phase_head[] = {"student", "phase", "shape", "parameters", "tokens", "steps", "micro-batch", "FLOPs", "memory"};
+	static const char *const cache_head[] = {"student", "cache", "bytes per token", "tokens", "MiB"};
 	const char *memory_head[MEMORY_OWNERS + 2] = {"student", "MiB of"};
 	const struct recipe_spec *r = run->spec;
 	struct plan p = {.run = run, .times = 1};
@@ -206,6 +229,7 @@ int plan_print(struct run *run, struct err *e)
 		memory_head[i + 2] = memory_owner_name((enum memory_owner)i);
 	TRY(begin_table(&p.phases, phase_head, sizeof phase_head / sizeof *phase_head, e));
 	TRY(begin_table(&p.memory, memory_head, MEMORY_OWNERS + 2, e));
+	TRY(begin_table(&p.caches, cache_head, sizeof cache_head / sizeof *cache_head, e));
 	printf("recipe %s (%s), %s, %d thread%s, %s\n", r->name, run->recipe.path, run->ops->name, run->ops->n_threads, run->ops->n_threads == 1 ? "" : "s",
 	       run->ops->matmul_bf16 ? "bf16 products" : "fp32");
 	TRY(print_data(run, e));
@@ -217,13 +241,19 @@ int plan_print(struct run *run, struct err *e)
 	table_print(&p.phases, stdout);
 	printf("\nmemory by owner\n");
 	table_print(&p.memory, stdout);
+	if (p.n_caches) {
+		printf("\ncaches of soft targets, at most (before compression)\n");
+		table_print(&p.caches, stdout);
+	}
 	double rate = STEP_SHARE * measured_flops_per_s(run->ops), minutes = ceil(p.flops / rate / 60);
-	printf("\ntotal: %.3g FLOPs, about %.0f minute%s here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of checkpoints on disk\n",
-	       p.flops, minutes, minutes == 1 ? "" : "s", rate / 1e9, mib(p.peak), p.disk / 1048576);
+	printf("\ntotal: %.3g FLOPs, about %.0f minute%s here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of %s on disk\n",
+	       p.flops, minutes, minutes == 1 ? "" : "s", rate / 1e9, mib(p.peak), p.disk / 1048576,
+	       p.n_caches ? "checkpoints and caches" : "checkpoints");
 	print_findings(run);
 	rc = 0;
 out:
 	table_release(&p.phases);
 	table_release(&p.memory);
+	table_release(&p.caches);
 	return rc;
 }

@@ -300,11 +300,6 @@ const char *init_kind(const struct init_spec *i)
 	return i->masks ? "masks" : i->layers.n ? "layers" : i->random ? "random" : "model";
 }
 
-bool init_inherits(const struct init_spec *i)
-{
-	return !i->random;
-}
-
 double teacher_weight(const struct teacher_spec *t, const char *domain)
 {
 	for (int i = 0; i < t->domains.n; i++)

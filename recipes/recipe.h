@@ -180,8 +180,6 @@ char *recipe_resolved(const struct recipe *);
 
 /* The shape that an init aims at: its own target over the recipe's; NULL where there is none. */
 struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common);
-/* Does a student inherit weights (masks, layers, model)? Fresh ones are random. */
-bool init_inherits(const struct init_spec *);
 /* "masks", "layers", "random", "model". */
 const char *init_kind(const struct init_spec *);
 /* What a teacher weighs in a domain, as its key says: its own weight where the domain is not named. */

@@ -9,7 +9,6 @@
 
 struct ops;
 
-enum { RUN_MAX_TEACHERS = 8 };
 struct run_teacher {
 	char *dir;              /* the checkpoint; NULL while it is still to be made */
 	struct hf_model model;
@@ -26,8 +25,9 @@ struct run {
 	char *started;           /* ISO 8601, of the first start */
 	struct ops *ops;         /* training */
 	struct ops *eval_ops;    /* fp32; ops itself when compute is fp32 */
+	struct ops *bf16_ops;    /* of teachers that ask for it beside fp32 students; else NULL */
 	struct corpus corpus;
-	struct run_teacher teachers[RUN_MAX_TEACHERS]; /* students are cut from, and scored beside, the first */
+	struct run_teacher teachers[RECIPE_MAX_TEACHERS]; /* students are cut from, and scored beside, the first */
 	int n_teachers;
 };
 
@@ -50,10 +50,6 @@ int plan_print(struct run *, struct err *);
 bool run_interrupted(void);
 /* Before any thread is started, once. */
 void run_catch_signals(void);
-
-/* Opens the backend(s) that the recipe asks for. eval_ops may equal ops. */
-int run_open_ops(const struct recipe_spec *, int n_threads, struct ops **ops, struct ops **eval_ops, struct err *);
-void run_close_ops(struct ops *ops, struct ops *eval_ops);
 
 /* Identity of the program: "0.1.0", commit, and a text with every library. */
 const char *version_number(void);

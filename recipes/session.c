@@ -1,5 +1,7 @@
 #include "recipes/session.h"
 
+#include "losses/hidden_loss.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -40,47 +42,114 @@ static struct ops_limits max_limits(struct ops_limits a, struct ops_limits b)
 	return a;
 }
 
+/* What each backend must reserve: the largest of all that it will be asked for. */
+struct reservation {
+	struct ops *ops[2 + FUSED_HEAD_MAX_TEACHERS];
+	struct ops_limits limits[2 + FUSED_HEAD_MAX_TEACHERS];
+	int n;
+};
+
+static void want_as_is(struct reservation *r, struct ops *ops, struct ops_limits l)
+{
+	int i = 0;
+	while (i < r->n && r->ops[i] != ops)
+		i++;
+	if (i == r->n)
+		r->ops[r->n++] = ops;
+	r->limits[i] = max_limits(r->limits[i], l);
+}
+
 /* fp32 operands of fp32 products: nothing is converted. */
-static struct ops_limits needed(const struct ops *ops, struct ops_limits l)
+static void want(struct reservation *r, struct ops *ops, struct ops_limits l)
 {
 	if (!ops->matmul_bf16)
 		l.max_operand_elems = 0;
-	return l;
+	want_as_is(r, ops, l);
 }
 
-/* What each backend must reserve; both are the larger of the two where one backend serves both. */
-struct reservation {
-	struct ops_limits train, eval;
-};
+static void want_for_teacher(struct reservation *r, const struct session_options *o, const struct session_teacher *t)
+{
+	const struct arch *a = &t->model->layout.arch;
+	struct ops_limits l = transformer_limits(a, o->student.B * o->student.T, fused_head_chunk_rows(a->shape.V, FUSED_HEAD_CHUNK_BYTES));
+	struct ops_limits head = {.max_operand_elems = (size_t)a->shape.V * (size_t)a->shape.C};
+	want(r, t->ops, l);
+	if (t->ops->matmul_bf16 != o->ops->matmul_bf16) /* its output matrix is an operand of the student's products */
+		want_as_is(r, o->ops, head);
+	else
+		want(r, o->ops, l);
+}
+
+static void want_for_inner(struct reservation *r, const struct session_options *o, const struct inner_term *t)
+{
+	const struct shape *s = &o->arch->shape;
+	struct relation_shape own = {s->NH, s->NKV, s->HD};
+	if (t->kind == INNER_RELATIONS)
+		want(r, o->ops, relation_loss_limits(o->student.T, t->relation_heads, own, t->teacher_heads));
+	else
+		want(r, o->ops, hidden_loss_limits(o->student.B * o->student.T, s->C, t->teacher_C, t->projection == PROJECTION_LEARNED));
+}
 
 static struct reservation reservation_of(const struct session_options *o)
 {
 	const struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
-	int N = o->student.B * o->student.T;
-	struct ops_limits train = transformer_limits(o->arch, N, fused_head_chunk_rows(o->arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
-	if (o->teacher) {
-		const struct arch *t = &o->teacher->layout.arch;
-		train = max_limits(train, transformer_limits(t, N, fused_head_chunk_rows(t->shape.V, FUSED_HEAD_CHUNK_BYTES)));
-	}
-	struct reservation r = {needed(o->ops, train), needed(o->eval_ops, evaluator_limits(o->arch, &eo))};
-	if (o->eval_ops == o->ops)
-		r.train = r.eval = max_limits(r.train, r.eval);
+	struct reservation r = {.n = 0};
+	want(&r, o->ops, transformer_limits(o->arch, o->student.B * o->student.T, fused_head_chunk_rows(o->arch->shape.V, FUSED_HEAD_CHUNK_BYTES)));
+	want(&r, o->eval_ops, evaluator_limits(o->arch, &eo));
+	for (int i = 0; i < o->n_teachers; i++)
+		want_for_teacher(&r, o, &o->teachers[i]);
+	for (int i = 0; i < o->student.n_inner; i++)
+		want_for_inner(&r, o, &o->student.inner[i]);
 	return r;
 }
 
 static size_t reservation_bytes(const struct session_options *o)
 {
 	struct reservation r = reservation_of(o);
-	size_t n = ops_cpu_reserve_bytes(o->ops, &r.train);
-	return o->eval_ops == o->ops ? n : n + ops_cpu_reserve_bytes(o->eval_ops, &r.eval);
+	size_t n = 0;
+	for (int i = 0; i < r.n; i++)
+		n += ops_cpu_reserve_bytes(r.ops[i], &r.limits[i]);
+	return n;
 }
 
 static int reserve(const struct session_options *o, struct err *e)
 {
 	struct reservation r = reservation_of(o);
-	if (o->eval_ops != o->ops && ops_cpu_reserve(o->eval_ops, &r.eval, e) < 0)
-		return -1;
-	return ops_cpu_reserve(o->ops, &r.train, e);
+	for (int i = 0; i < r.n; i++)
+		if (ops_cpu_reserve(r.ops[i], &r.limits[i], e) < 0)
+			return -1;
+	return 0;
+}
+
+/* The smallest vocabulary of those that give dense targets; 0: none does. */
+static int dense_V(const struct session_options *o)
+{
+	int V = 0;
+	for (int i = 0; i < o->n_teachers; i++) {
+		const struct session_teacher *t = &o->teachers[i];
+		int own = t->model->layout.arch.shape.V;
+		if (t->cached && t->options.cache.kind != CACHE_HIDDEN)
+			continue;
+		if (t->options.columns && t->options.columns < own)
+			own = t->options.columns;
+		V = V && V < own ? V : own;
+	}
+	return V;
+}
+
+static int lay_out_teacher(struct session *s, int i, struct arena *weights, struct arena *activations, struct err *e)
+{
+	struct session_teacher *t = &s->options.teachers[i];
+	t->options.type = t->ops->matmul_bf16 ? DTYPE_BF16 : DTYPE_F32;
+	t->options.B = s->options.student.B;
+	t->options.T = s->options.student.T;
+	if (t->cached)
+		TRY(teacher_init_cached(&s->teachers[i], t->ops, t->model, t->cache, &t->options, weights, activations, e));
+	else
+		TRY(teacher_init(&s->teachers[i], t->ops, t->model, &t->options, weights, activations, e));
+	s->n_teachers++;
+	return 0;
+out:
+	return -1;
 }
 
 /* The one walk over all owners: dry when the arenas are, real when they have memory behind them. */
@@ -91,8 +160,8 @@ static int lay_out(struct session *s, struct arena a[MEMORY_OWNERS], struct err 
 	struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
 	o->student.mode = o->masked ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
 	o->student.type = o->ops->matmul_bf16 ? DTYPE_BF16 : DTYPE_F32;
-	o->student.teacher_V = o->teacher ? o->teacher->layout.arch.shape.V : 0;
-	o->student.n_teachers = o->student.n_terms = o->teacher != NULL;
+	o->student.n_teachers = o->n_teachers;
+	o->student.teacher_V = dense_V(o);
 	if (student_init(&s->student, o->ops, o->arch, &o->student, &sa, e) < 0)
 		return -1;
 	a[MEMORY_WEIGHTS] = sa.weights;
@@ -100,13 +169,9 @@ static int lay_out(struct session *s, struct arena a[MEMORY_OWNERS], struct err 
 	a[MEMORY_MOMENTS] = sa.moments;
 	a[MEMORY_ACTIVATIONS] = sa.activations;
 	a[MEMORY_LOSS] = sa.loss;
-	if (o->teacher) {
-		struct teacher_options to = {.type = o->student.type, .B = o->student.B, .T = o->student.T};
-		if (teacher_init(&s->teacher, o->ops, o->teacher, &to, &a[MEMORY_TEACHER_WEIGHTS],
-				 &a[MEMORY_TEACHER_ACTIVATIONS], e) < 0)
+	for (int i = 0; i < o->n_teachers; i++)
+		if (lay_out_teacher(s, i, &a[MEMORY_TEACHER_WEIGHTS], &a[MEMORY_TEACHER_ACTIVATIONS], e) < 0)
 			return -1;
-		s->has_teacher = true;
-	}
 	if (o->masked)
 		lay_out_masks(s, &a[MEMORY_MASKS]);
 	return evaluator_init(&s->evaluator, o->eval_ops, o->arch, &eo, &a[MEMORY_EVALUATION], e);
@@ -116,9 +181,9 @@ static void release_parts(struct session *s)
 {
 	evaluator_free(s->evaluator);
 	s->evaluator = NULL;
-	if (s->has_teacher)
-		teacher_release(&s->teacher);
-	s->has_teacher = false;
+	for (int i = 0; i < s->n_teachers; i++)
+		teacher_release(&s->teachers[i]);
+	s->n_teachers = 0;
 	student_release(&s->student);
 	memset(&s->student, 0, sizeof s->student);
 }

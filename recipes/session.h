@@ -4,6 +4,7 @@
 #define RECIPES_SESSION_H
 
 #include "prune/mask_learner.h"
+#include "recipes/recipe.h"
 #include "results/evaluate.h"
 #include "student/student.h"
 #include "teacher/teacher.h"
@@ -14,20 +15,28 @@ enum memory_owner {
 };
 const char *memory_owner_name(enum memory_owner);
 
+struct session_teacher {
+	const struct hf_model *model;
+	struct ops *ops;            /* of its forward pass; may be the session's */
+	bool cached;                /* its targets come from disk, as options.cache says: */
+	struct cache *cache;        /* not read while priced */
+	struct teacher_options options; /* type, B, T are set here */
+};
 struct session_options {
 	struct ops *ops;            /* training */
 	struct ops *eval_ops;       /* fp32; may be ops */
 	const struct arch *arch;    /* of what learns */
-	const struct hf_model *teacher; /* NULL: none */
+	int n_teachers;
+	struct session_teacher teachers[RECIPE_MAX_TEACHERS];
 	bool masked;
-	struct student_options student; /* B, T, optimizer; mode, type and teacher_V are set here */
+	struct student_options student; /* B, T, optimizer, terms, inner losses; mode, type, n_teachers and teacher_V are set here */
 	int eval_sequence_length;
 };
 struct session {
 	struct session_options options;
 	struct student student;
-	bool has_teacher;
-	struct teacher teacher;
+	int n_teachers;             /* that are open */
+	struct teacher teachers[RECIPE_MAX_TEACHERS];
 	struct evaluator *evaluator;
 	struct masks masks;          /* device; only when masked */
 	struct mask_grads mask_grads;

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "kernels/ops.h"
 #include "recipes/stage.h"
+#include "recipes/supply.h"
+#include "results/csv.h"
 #include "results/loaded_model.h"
 
 #include <math.h>
@@ -237,6 +239,48 @@ static int carry_metrics(const struct run *run, const char *from_dir, const char
 	return rc;
 }
 
+/* The mean of a column of metrics over the last tenth of the steps; 0 where it has no value. */
+static double tail_mean(const struct csv *c, const char *name)
+{
+	int column = csv_column(c, name), n = 0;
+	double sum = 0;
+	for (size_t row = c->n_rows - (c->n_rows + 9) / 10; column >= 0 && row < c->n_rows; row++)
+		if (isfinite(csv_at(c, row, column))) {
+			sum += csv_at(c, row, column);
+			n++;
+		}
+	return n ? sum / n : 0;
+}
+
+/* How it was distilled, and what teacher and student said about the last batches. */
+static int fill_distill(struct result *r, const struct phase *p, const char *metrics, struct err *e)
+{
+	struct result_distill *d = &r->distill;
+	struct supply *supply = NULL;
+	struct csv csv = {0};
+	int rc = -1;
+	if (!p->spec->distill)
+		return 0;
+	TRY(csv_read(&csv, metrics, e));
+	TRY(supply_open(&supply, p->run, p->spec->distill, &p->start->arch, p->start->kept, e));
+	d->present = true;
+	distill_text(&supply->plan, d->text, sizeof d->text);
+	d->teacher_ce = tail_mean(&csv, "teacher_ce");
+	d->ce = tail_mean(&csv, supply->plan.skip_separators ? "ce_text" : "ce");
+	d->agree = tail_mean(&csv, "agree");
+	d->cached = supply->plan.cache != NULL;
+	if (d->cached)
+		supply_cache_text(supply, d->cache, sizeof d->cache);
+	d->cache_bytes_per_token = p->cache_bytes_per_token;
+	d->cache_mass = p->cache_mass;
+	d->cache_tokens = p->cache_tokens;
+	rc = 0;
+out:
+	csv_release(&csv);
+	supply_close(supply);
+	return rc;
+}
+
 static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_t teacher_hash)
 {
 	json_t *domains = json_object();
@@ -247,9 +291,10 @@ static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_
 }
 
 static int finish_student(const struct run *run, const struct init *in, const struct phase *p, const struct search *s, const char *name,
-			  const char *kind, const char *dir, bool teacher, struct err *e)
+			  const struct init_spec *init, const char *dir, bool teacher, struct err *e)
 {
-	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir);
+	const char *kind = init_kind(init);
+	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir), *metrics = path_format("%s/%s", p->dir, metrics_name(run));
 	struct result *r = result_new();
 	struct hf_model hf = {0};
 	uint64_t hash;
@@ -270,7 +315,9 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	snprintf(r->role, sizeof r->role, "%s", teacher ? "teacher" : "student");
 	snprintf(r->init, sizeof r->init, "%s", kind);
 	snprintf(r->model, sizeof r->model, "../train/model");
+	hash_hex(section_hash(&init_section, init), r->init_id);
 	fill_train(r, p, s);
+	TRY(fill_distill(r, p, metrics, e));
 	if (*s->warning)
 		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->warning);
 	for (int i = 0; i < in->n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
@@ -284,6 +331,7 @@ static int finish_student(const struct run *run, const struct init *in, const st
 out:
 	hf_close(&hf);
 	result_free(r);
+	free(metrics);
 	free(at);
 	free(model);
 	return rc;
@@ -291,7 +339,7 @@ out:
 
 /* ---- the stages ---- */
 
-static int train_and_evaluate(const struct run *run, const struct init *in, const char *name, const char *kind, const struct train_spec *t,
+static int train_and_evaluate(const struct run *run, const struct init *in, const char *name, const struct init_spec *init, const struct train_spec *t,
 			      uint64_t seed, const char *dir, bool teacher, struct err *e)
 {
 	char *train = path_format("%s/train", dir), *at = path_format("%s/search", dir);
@@ -304,7 +352,7 @@ static int train_and_evaluate(const struct run *run, const struct init *in, cons
 	p.tokens = budget;
 	p.keep = true;
 	TRY(phase_train(&p, e));
-	TRY(finish_student(run, in, &p, &search, name, kind, dir, teacher, e));
+	TRY(finish_student(run, in, &p, &search, name, init, dir, teacher, e));
 	rc = 0;
 out:
 	free(train);
@@ -318,7 +366,7 @@ int stage_student(const struct run *run, const char *name, const struct student_
 	struct init in = {0};
 	int rc = -1;
 	TRY(init_open(&in, run, spec->init, where, seed, e));
-	TRY(train_and_evaluate(run, &in, name, init_kind(spec->init), spec->train, seed, dir, false, e));
+	TRY(train_and_evaluate(run, &in, name, spec->init, spec->train, seed, dir, false, e));
 	rc = 0;
 out:
 	if (rc < 0 && !run_interrupted())
@@ -335,7 +383,7 @@ int stage_train_teacher(const struct run *run, const struct teacher_spec *t, str
 	struct init in = {0};
 	int rc = -1;
 	TRY(init_open(&in, run, t->init, NULL, (uint64_t)run->spec->seeds.v[0], e));
-	TRY(train_and_evaluate(run, &in, "teacher", init_kind(t->init), t->train, (uint64_t)run->spec->seeds.v[0], dir, true, e));
+	TRY(train_and_evaluate(run, &in, "teacher", t->init, t->train, (uint64_t)run->spec->seeds.v[0], dir, true, e));
 	rc = 0;
 out:
 	init_close(&in);

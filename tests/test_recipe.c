@@ -25,8 +25,6 @@ static void a_recipe_becomes_structs(void **state)
 	assert_string_equal(init_kind(sheared->init), "masks");
 	assert_string_equal(init_kind(halved->init), "layers");
 	assert_string_equal(init_kind(scratch->init), "random");
-	assert_true(init_inherits(halved->init));
-	assert_false(init_inherits(scratch->init));
 	struct target t = recipe_target(NULL, s->target);
 	assert_int_equal(t.hidden, 128);
 	assert_int_equal(recipe_target(NULL, NULL).layers, 0);

@@ -43,7 +43,9 @@ static void bench_close(struct bench *b)
 static struct session_options options(const struct bench *b, bool distils, bool masked)
 {
 	struct session_options o = {.ops = b->ops, .eval_ops = b->eval_ops, .arch = &b->student.layout.arch, .masked = masked,
-				    .teacher = distils ? &b->teacher : NULL, .student = student_default(), .eval_sequence_length = 32};
+				    .n_teachers = distils, .teachers = {{.model = &b->teacher, .ops = b->ops}},
+				    .student = student_default(), .eval_sequence_length = 32};
+	o.student.n_terms = distils;
 	o.student.B = 3;
 	o.student.T = 16;
 	return o;

@@ -1,0 +1,349 @@
+#include "recipes/supply.h"
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "recipes/rows.h"
+#include "recipes/stage.h"
+#include "teacher/cache_writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct hf_model *teacher_of(const struct supply *s, int i)
+{
+	return &s->run->teachers[i].model;
+}
+
+/* ---- inner losses ---- */
+
+static enum projection_kind projection_of(const struct loss_spec *spec, int student_C, int teacher_C, const struct kept *kept)
+{
+	if (spec->projection != PROJECT_AUTO)
+		return spec->projection == PROJECT_KEPT ? PROJECTION_KEPT : spec->projection == PROJECT_LEARNED ? PROJECTION_LEARNED : PROJECTION_NONE;
+	if (student_C == teacher_C)
+		return PROJECTION_NONE;
+	return kept ? PROJECTION_KEPT : PROJECTION_LEARNED;
+}
+
+static int set_hidden(struct inner_term *t, const struct loss_spec *spec, const struct shape *student, const struct shape *teacher,
+		      const struct kept *kept, struct err *e)
+{
+	t->projection = projection_of(spec, student->C, teacher->C, kept);
+	t->teacher_C = teacher->C;
+	t->columns = kept ? kept->hidden : NULL;
+	if (t->projection == PROJECTION_NONE && student->C != teacher->C)
+		return yaml_caret(e, spec->at, "projection: none, but the student has %d hidden dimensions and the teacher %d", student->C, teacher->C);
+	if (t->projection == PROJECTION_KEPT && !kept)
+		return yaml_caret(e, spec->at, "projection: kept, but the student was not cut from the teacher; expected auto or learned");
+	return 0;
+}
+
+static int set_relations(struct inner_term *t, const struct loss_spec *spec, const struct shape *student, const struct shape *teacher,
+			 struct err *e)
+{
+	struct relation_shape own = {student->NH, student->NKV, student->HD};
+	t->teacher_heads = (struct relation_shape){teacher->NH, teacher->NKV, teacher->HD};
+	t->relation_heads = spec->relation_heads ? (int)spec->relation_heads : relation_heads_default(own, t->teacher_heads);
+	if (!relation_heads_fit(t->relation_heads, own, t->teacher_heads))
+		return yaml_caret(e, spec->at, "relation_heads: %d does not divide the widths of queries and keys of both models", t->relation_heads);
+	return 0;
+}
+
+static int set_inner(struct supply *s, const struct arch *student, const struct kept *kept, struct err *e)
+{
+	const struct shape *teacher = &teacher_of(s, 0)->layout.arch.shape;
+	if (!s->plan.n_inner)
+		return 0;
+	TRY(distill_map_layers(&s->plan, student->shape.L, teacher->L, kept ? kept->layers : NULL, e));
+	for (int i = 0; i < s->plan.n_inner; i++)
+		for (int k = 0; k < s->plan.inner[i].n_pairs; k++) {
+			const struct distill_inner *item = &s->plan.inner[i];
+			struct inner_term *t = &s->inner[s->n_inner++];
+			*t = (struct inner_term){.kind = item->kind, .student_layer = item->pairs[k].student, .teacher_layer = item->pairs[k].teacher};
+			if (item->kind == INNER_RELATIONS)
+				TRY(set_relations(t, item->spec, &student->shape, teacher, e));
+			else
+				TRY(set_hidden(t, item->spec, &student->shape, teacher, kept, e));
+			(item->kind == INNER_RELATIONS ? s->keep_qkv : s->keep_hidden)[t->teacher_layer] = true;
+		}
+	return 0;
+out:
+	return -1;
+}
+
+/* ---- caches ---- */
+
+static void set_cache(struct supply *s)
+{
+	const struct cache_section *c = s->plan.cache;
+	struct cache_spec *out = &s->spec;
+	bool top_p = c->top_p > 0 && c->top_p < 1;
+	*out = (struct cache_spec){.kind = c->hidden ? CACHE_HIDDEN : c->samples ? CACHE_SAMPLED : top_p ? CACHE_TOP_P : CACHE_TOP_K,
+				   .value_type = c->precision == COMPUTE_BF16 ? DTYPE_BF16 : DTYPE_F32};
+	s->missing = c->samples ? MISSING_SAMPLED : (enum missing_mass)c->missing;
+	if (c->hidden)
+		return;
+	out->K = (int)(c->samples ? c->samples : c->top_k);
+	out->tau = s->plan.terms[0].tau; /* check.c: they are all the same, and do not change */
+	if (top_p)
+		out->top_p = c->top_p;
+	if (c->samples) {
+		out->power = c->proposal;
+		out->seed = (uint64_t)s->run->spec->seeds.v[0];
+	}
+}
+
+static int n_columns(const struct supply *s, int i)
+{
+	int V = teacher_of(s, i)->layout.arch.shape.V, n = s->run->corpus.tokenizer ? tokenizer_vocab_size(s->run->corpus.tokenizer) : V;
+	return n < V ? n : V;
+}
+
+static struct cache_identity identity_of(const struct supply *s, int i)
+{
+	const struct run *run = s->run;
+	return (struct cache_identity){.teacher = run->teachers[i].hash, .tokenizer = run->corpus.tokenizer ? tokenizer_hash(run->corpus.tokenizer) : 0,
+				       .corpus = run->corpus.train_hash, .V = n_columns(s, i), .C = teacher_of(s, i)->layout.arch.shape.C};
+}
+
+static int check_columns(const struct supply *s, struct err *e)
+{
+	for (int i = 0; i < s->run->n_teachers && s->plan.cache; i++)
+		if (s->spec.kind != CACHE_HIDDEN && s->spec.K > n_columns(s, i))
+			return yaml_caret(e, s->plan.cache->at, "cache: %d tokens of each row, but the vocabulary has %d", s->spec.K, n_columns(s, i));
+	return 0;
+}
+
+char *supply_cache_dir(const struct supply *s, int i)
+{
+	const struct cache_section *c = s->plan.cache;
+	struct cache_identity id = identity_of(s, i);
+	struct hash h;
+	double numbers[] = {s->spec.kind, s->spec.K, s->spec.top_p, s->spec.power, s->spec.tau, s->spec.value_type, (double)s->spec.seed};
+	uint64_t hashes[] = {id.teacher, id.tokenizer, id.corpus};
+	if (c->dir && s->run->n_teachers == 1)
+		return path_format("%s", c->dir);
+	if (c->dir)
+		return path_format("%s/teacher-%d", c->dir, i);
+	hash_init(&h);
+	hash_update(&h, numbers, sizeof numbers);
+	hash_update(&h, hashes, sizeof hashes);
+	return path_format("%s/cache/%s-%08x", s->run->dir, cache_kind_name(s->spec.kind), (unsigned)hash_final(&h));
+}
+
+size_t supply_cache_row_bytes(const struct supply *s)
+{
+	size_t n = 0;
+	for (int i = 0; i < s->run->n_teachers; i++) {
+		struct cache_identity id = identity_of(s, i);
+		n += cache_row_bytes(&s->spec, &id);
+	}
+	return n;
+}
+
+void supply_cache_text(const struct supply *s, char *text, size_t n_bytes)
+{
+	static const char *const conventions[] = {"renormalise", "zero", "tail", "sampled"};
+	const char *type = s->spec.value_type == DTYPE_BF16 ? ", bf16" : "";
+	if (s->spec.kind == CACHE_HIDDEN)
+		snprintf(text, n_bytes, "hidden %d%s", teacher_of(s, 0)->layout.arch.shape.C, type);
+	else if (s->spec.kind == CACHE_SAMPLED)
+		snprintf(text, n_bytes, "samples %d%s", s->spec.K, type);
+	else if (s->spec.kind == CACHE_TOP_P)
+		snprintf(text, n_bytes, "top_k %d, %s, top_p %g%s", s->spec.K, conventions[s->missing], s->spec.top_p, type);
+	else
+		snprintf(text, n_bytes, "top_k %d, %s%s", s->spec.K, conventions[s->missing], type);
+}
+
+/* ---- filling ---- */
+
+struct filler { /* one teacher beside one cache */
+	struct supply *supply;
+	int index, B, T;
+	struct session_teacher *session; /* of the phase: its ops and types are used here too */
+	struct cache *cache;
+	struct teacher teacher;
+	struct cache_writer *writer;
+	void *blocks[3];
+	bool open;
+};
+
+static int lay_out(struct filler *f, struct arena a[3], struct err *e)
+{
+	const struct run_teacher *t = &f->supply->run->teachers[f->index];
+	struct cache_identity id = identity_of(f->supply, f->index);
+	struct teacher_options o = {.type = t->ops->matmul_bf16 ? DTYPE_BF16 : DTYPE_F32, .B = f->B, .T = f->T, .columns = id.V};
+	struct cache_writer_options wo = {.spec = f->supply->spec, .V = id.V, .C = id.C, .B = f->B, .T = f->T};
+	if (teacher_init(&f->teacher, t->ops, &t->model, &o, &a[0], &a[1], e) < 0)
+		return -1;
+	return cache_writer_init(&f->writer, t->ops, &wo, &a[2], e);
+}
+
+static void release_parts(struct filler *f)
+{
+	cache_writer_free(f->writer);
+	f->writer = NULL;
+	teacher_release(&f->teacher);
+}
+
+/* The teacher runs only when the cache lacks something. */
+static int open_filler(struct filler *f, struct err *e)
+{
+	struct ops *ops = f->supply->run->teachers[f->index].ops;
+	const struct arch *arch = &teacher_of(f->supply, f->index)->layout.arch;
+	struct ops_limits limits = transformer_limits(arch, f->B * f->T, fused_head_chunk_rows(arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
+	struct arena a[3] = {arena_dry(), arena_dry(), arena_dry()};
+	TRY(lay_out(f, a, e));
+	release_parts(f);
+	TRY(ops_cpu_reserve(ops, &limits, e));
+	for (int i = 0; i < 3; i++) {
+		TRY(ops->alloc(ops, a[i].used + 1, &f->blocks[i], e));
+		a[i] = (struct arena){f->blocks[i], 0, a[i].used};
+	}
+	TRY(lay_out(f, a, e));
+	f->open = true;
+	return 0;
+out:
+	return err_prefix(e, "the teacher that fills the cache");
+}
+
+static void close_filler(struct filler *f)
+{
+	struct ops *ops = f->supply->run->teachers[f->index].ops;
+	release_parts(f);
+	for (int i = 0; i < 3; i++)
+		if (f->blocks[i])
+			ops->release(ops, f->blocks[i]);
+}
+
+static int fill_batch(struct filler *f, const struct cache_rows *rows, size_t *n_missing, struct err *e)
+{
+	size_t n = cache_missing(f->cache, rows, NULL);
+	*n_missing += n;
+	if (!n || !f->supply->plan.cache->write)
+		return 0;
+	if (!f->open && open_filler(f, e) < 0)
+		return -1;
+	return cache_writer_batch(f->writer, f->cache, &f->teacher, rows, e);
+}
+
+enum { SYNC_EVERY = 64 }; /* batches */
+
+static int walk(struct filler *f, const struct supply_stream *stream, struct batches *b, struct rows *rows, size_t *n_missing, struct err *e)
+{
+	struct progress bar;
+	char label[48], note[64] = "";
+	int64_t N = (int64_t)f->B * f->T;
+	int rc = -1;
+	snprintf(label, sizeof label, "%.34s cache", stream->label);
+	progress_init(&bar, label, "tokens", 0, (uint64_t)stream->tokens);
+	for (int64_t done = 0, k = 1; done < stream->tokens; done += N, k++) {
+		rows_next(rows, b);
+		struct cache_rows shown = {f->B, f->T, rows->tokens, rows->targets, rows->start};
+		TRY(fill_batch(f, &shown, n_missing, e));
+		if (f->open && k % SYNC_EVERY == 0)
+			TRY(cache_sync(f->cache, e));
+		if (f->open)
+			progress_update(&bar, (uint64_t)(done + N), NULL);
+		if (run_interrupted()) {
+			err_run(e, "interrupted while a cache was filled; the same command goes on");
+			goto out;
+		}
+	}
+	TRY(cache_sync(f->cache, e));
+	rc = 0;
+out:
+	if (f->open)
+		progress_finish(&bar, note);
+	return rc;
+}
+
+static int refuse_lacking(const struct supply *s, const char *dir, size_t n_missing, int64_t tokens, struct err *e)
+{
+	if (!n_missing || s->plan.cache->write)
+		return 0;
+	return err_user(e, "%s lacks %zu of the %lld tokens that this phase reads: it was filled from other sequences (seed, sequence_length or budget); "
+			   "write: true fills it", dir, n_missing, (long long)tokens);
+}
+
+static int fill_one(struct supply *s, int i, const struct supply_stream *stream, struct session_options *o, struct err *e)
+{
+	struct filler f = {.supply = s, .index = i, .B = o->student.B, .T = o->student.T, .session = &o->teachers[i]};
+	struct cache_identity id = identity_of(s, i);
+	struct batches *b = NULL;
+	struct rows rows = {0};
+	char *dir = supply_cache_dir(s, i);
+	size_t n_missing = 0;
+	int rc = -1;
+	TRY(cache_open(&f.cache, dir, &s->spec, &id, s->plan.cache->write, e));
+	TRY(cache_reserve(f.cache, f.B, f.T, e));
+	TRY(corpus_batches(&s->run->corpus, stream->seed, &b, e));
+	TRY(rows_init(&rows, f.B, f.T, e));
+	rows_skip(&rows, b, stream->skip_tokens / f.T);
+	TRY(walk(&f, stream, b, &rows, &n_missing, e));
+	TRY(refuse_lacking(s, dir, n_missing, stream->tokens, e));
+	cache_close(f.cache); /* lets others write; what is read from here on is there */
+	f.cache = NULL;
+	TRY(cache_open(&s->caches[i], dir, &s->spec, &id, false, e));
+	TRY(cache_reserve(s->caches[i], f.B, f.T, e));
+	o->teachers[i].cache = s->caches[i];
+	rc = 0;
+out:
+	close_filler(&f);
+	cache_close(f.cache);
+	batches_close(b);
+	rows_release(&rows);
+	free(dir);
+	return rc;
+}
+
+int supply_fill(struct supply *s, const struct supply_stream *stream, struct session_options *o, struct err *e)
+{
+	for (int i = 0; i < s->run->n_teachers && s->plan.cache; i++)
+		if (fill_one(s, i, stream, o, e) < 0)
+			return -1;
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+int supply_open(struct supply **out, const struct run *run, const struct distill_spec *spec, const struct arch *student, const struct kept *kept,
+		struct err *e)
+{
+	struct supply *s = *out = calloc(1, sizeof *s);
+	if (!s)
+		return err_run(e, "out of memory for the teachers' tables (%zu bytes)", sizeof *s);
+	s->run = run;
+	distill_plan_from(spec, &s->plan);
+	if (s->plan.cache)
+		set_cache(s);
+	if (set_inner(s, student, kept, e) == 0 && check_columns(s, e) == 0)
+		return 0;
+	supply_close(s);
+	*out = NULL;
+	return -1;
+}
+
+void supply_session(struct supply *s, struct session_options *o)
+{
+	o->n_teachers = s->run->n_teachers;
+	o->student.n_terms = s->plan.n_terms;
+	o->student.n_inner = s->n_inner;
+	memcpy(o->student.inner, s->inner, sizeof s->inner);
+	for (int i = 0; i < o->n_teachers; i++)
+		o->teachers[i] = (struct session_teacher){
+			.model = teacher_of(s, i), .ops = s->run->teachers[i].ops, .cached = s->plan.cache != NULL, .cache = s->caches[i],
+			.options = {.columns = n_columns(s, i), .cache = s->spec, .missing = s->missing,
+				    .keep_hidden = i || !s->n_inner ? NULL : s->keep_hidden, .keep_qkv = i || !s->n_inner ? NULL : s->keep_qkv},
+		};
+}
+
+void supply_close(struct supply *s)
+{
+	if (!s)
+		return;
+	for (int i = 0; i < RECIPE_MAX_TEACHERS; i++)
+		cache_close(s->caches[i]);
+	free(s);
+}
