@@ -8,7 +8,7 @@ out=${2:?usage: all.sh BUILD OUT [PYTHON]}
 shared=${SHARED:-../shared/data}
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
-cmake --build "$build" --target bench_step bench_tokenizer bench_ops espalier > /dev/null
+cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokenizer bench_ops espalier > /dev/null
 "$build/espalier" --version > "$out/version.txt"
 
 for dtype in fp32 bf16; do
@@ -19,6 +19,14 @@ done > "$out/step.jsonl" 2> "$out/step.txt"
 if [ -n "${3:-}" ]; then
 	"$here/step.sh" "$build" "$3" 3 > "$out/step-torch.jsonl" 2> "$out/step-torch.txt"
 fi
+
+for bench in losses cache; do
+	for dtype in fp32 bf16; do
+		for vocabulary in 32000 4096; do
+			"$build/bench_$bench" --dtype "$dtype" --v "$vocabulary"
+		done
+	done > "$out/$bench.jsonl" 2> "$out/$bench.txt"
+done
 
 gzip -dc "$shared/corpora/stories.train.txt.gz" > "$out/corpus.tmp"
 "$build/bench_tokenizer" "$shared/models/stories3M" "$out/corpus.tmp" > "$out/tokenizer.txt" 2>&1

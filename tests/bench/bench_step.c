@@ -5,16 +5,9 @@
  *   plain   that model     masked  that model under soft masks of every kind, with their gradients
  *   kd      that model as the teacher of half: 3 layers, hidden 144, 3 heads of 48, FFN 384; CE + KL
  * One JSON line on stdout, one line for people on stderr. Medians over --steps (default 7) after 2 warm-up steps. */
-#include "base/fsio.h"
-#include "base/rng.h"
-#include "model/hf.h"
-#include "student/student.h"
 #include "teacher/teacher.h"
+#include "tests/bench/bench_world.h"
 #include "tests/bench/probe.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum mode { MODE_PLAIN, MODE_KD, MODE_MASKED };
 enum { B = 8, T = 256, N = B * T, V = 32000, WARM_UP = 2, MAX_STEPS = 1000 };
@@ -41,27 +34,9 @@ struct bench {
 
 static const char *const MODES[] = {"plain", "kd", "masked"};
 
-static struct arch llama(int L, int C, int NH, int F)
-{
-	return (struct arch){.family = "llama", .shape = {.L = L, .C = C, .F = F, .NH = NH, .NKV = NH, .HD = 48, .V = V},
-			     .max_positions = T, .norm_eps = 1e-5f, .init_std = 0.02f, .tied = true, .rope = ROPE_PLAIN,
-			     .rope_theta = 10000, .dtype = DTYPE_F32};
-}
-
-static int back(struct bench *b, struct arena *a, struct err *e)
-{
-	void *base;
-	size_t n_bytes = a->used ? a->used : 1;
-	if (b->cpu->alloc(b->cpu, n_bytes, &base, e) < 0)
-		return -1;
-	*a = (struct arena){.base = base, .capacity = n_bytes};
-	b->owned_bytes += n_bytes;
-	return 0;
-}
-
 static int open_student(struct bench *b, struct err *e)
 {
-	struct arch arch = b->mode == MODE_KD ? llama(3, 144, 3, 384) : llama(6, 288, 6, 768);
+	struct arch arch = b->mode == MODE_KD ? world_half(V, T) : world_15m(V, T);
 	struct student_options o = student_default();
 	struct arena *all[] = {&b->arenas.weights, &b->arenas.gradients, &b->arenas.moments, &b->arenas.activations,
 			       &b->arenas.loss};
@@ -76,31 +51,12 @@ static int open_student(struct bench *b, struct err *e)
 		return -1;
 	student_release(&b->student);
 	for (int i = 0; i < 5; i++)
-		if (back(b, all[i], e) < 0)
+		if (world_back(b->cpu, all[i], &b->owned_bytes, e) < 0)
 			return -1;
 	if (student_init(&b->student, &b->probe.ops, &arch, &o, &b->arenas, e) < 0)
 		return -1;
 	student_randomise(&b->student, 1);
 	return 0;
-}
-
-/* A random checkpoint in a directory that is removed again. */
-static int write_checkpoint(const char *dir, struct err *e)
-{
-	struct arch arch = llama(6, 288, 6, 768);
-	struct param_layout layout;
-	int rc = -1;
-	float *flat = NULL;
-	TRY(param_layout_init(&layout, &arch, e));
-	flat = malloc(layout.n_elems * sizeof *flat);
-	BUG_ON(!flat);
-	for (size_t i = 0; i < layout.n_elems; i++)
-		flat[i] = 0.02f * rng_normal(2, RNG_TEST, 0, i);
-	rc = hf_save(dir, &layout, flat, &(struct hf_save_options){.dtype = DTYPE_F32}, e);
-	param_layout_release(&layout);
-out:
-	free(flat);
-	return rc;
 }
 
 static int open_teacher(struct bench *b, struct err *e)
@@ -110,14 +66,15 @@ static int open_teacher(struct bench *b, struct err *e)
 	struct teacher_options o = {.type = b->type, .B = B, .T = T};
 	struct arena *w = &b->teacher_weights, *a = &b->teacher_activations;
 	int rc = -1;
+	struct arch arch = world_15m(V, T);
 	if (!mkdtemp(dir))
 		return err_run(e, "%s: cannot be made", dir);
-	TRY(write_checkpoint(dir, e));
+	TRY(world_checkpoint(dir, &arch, 1, e));
 	TRY(hf_open(&hf, dir, e));
 	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, &o, w, a, e));
 	teacher_release(&b->teacher);
-	TRY(back(b, w, e));
-	TRY(back(b, a, e));
+	TRY(world_back(b->cpu, w, &b->owned_bytes, e));
+	TRY(world_back(b->cpu, a, &b->owned_bytes, e));
 	TRY(teacher_init(&b->teacher, &b->probe.ops, &hf, &o, w, a, e));
 	rc = 0;
 out:
@@ -174,7 +131,7 @@ static double status_bytes(const char *what)
 
 static int bench_open(struct bench *b, struct err *e)
 {
-	struct arch largest = llama(6, 288, 6, 768);
+	struct arch largest = world_15m(V, T);
 	struct ops_limits limits = transformer_limits(&largest, N, fused_head_chunk_rows(V, b->chunk_bytes));
 	int rc = -1;
 	b->baseline_bytes = status_bytes("VmRSS");
@@ -220,18 +177,6 @@ static double step(struct bench *b, double *loss_out, struct err *e)
 	return clock_now_s() - from;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, int n)
-{
-	qsort(v, (size_t)n, sizeof *v, compare);
-	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 static void print_profile(const struct bench *b, double wall)
 {
 	double rest = wall;
@@ -246,7 +191,7 @@ static void print_profile(const struct bench *b, double wall)
 /* Sorts both arrays. */
 static void print_result(const struct bench *b, double *steps, double *products, double peak, double loss)
 {
-	double step_s = median(steps, b->steps), products_s = median(products, b->steps);
+	double step_s = world_median(steps, b->steps), products_s = world_median(products, b->steps);
 	const char *type = b->cpu->matmul_bf16 ? "bf16" : "fp32";
 	double n_params = (double)arch_n_params(&b->student.layout.arch), flops = probe_product_flops(&b->probe);
 	printf("{\"bench\": \"step\", \"peer\": \"espalier\", \"mode\": \"%s\", \"dtype\": \"%s\", \"threads\": %d, "
