@@ -124,8 +124,8 @@ static void mixture_grad(const struct loss_term *term, const struct loss_tempera
 		mixture_grad_of(term, h, k, weight, d, false, false, true);
 }
 
-/* ---- powers. With the larger of p and q as the base, g = |log p - log q|, E(z) = e^z - 1, F_c = E(-c g)/c (-g at c = 0):
- *   D = sum base^(a+b) ((1 + E(-c g)) F_o - F_c)/(a+b),  c = a where q is the larger, else b, o the other of the two
+/* ---- powers. With the larger of p and q as the base, g = |log p - log q|, F_c = (e^(-c g) - 1)/c (-g at c = 0):
+ *   D = sum base^(a+b) (e^(-c g) F_o - F_c)/(a+b),  c = a where q is the larger, else b, o the other of the two
  *   h = q larger: -base^(a+b) F_a; p larger: base^(a+b) e^(-b g) F_a
  * No exponent is positive and nothing is divided by a or b, so that the limits at 0 need no other formula. ---- */
 
@@ -137,11 +137,11 @@ ALWAYS_INLINE struct powered powered_of(const struct scales *v, float s, float t
 	float x = x_of(v, s), y = y_of(v, t), log_q = x - v->log_zs, log_p = y - v->log_zt, ratio = y - x + v->shift;
 	float g = fabsf(ratio), base = cpu_exp_low((a + b) * (log_p > log_q ? log_p : log_q));
 	g = g < 3e38f ? g : 3e38f; /* of a class that one side lacks: large, but times 0 not NaN */
-	float e_a = cpu_expm1_low(-a * g), e_b = cpu_expm1_low(-b * g);
-	float f_a = a > 0.0f ? e_a * inv_a : -g, f_b = b > 0.0f ? e_b * inv_b : -g;
+	float less_a, less_b, e_a = cpu_exp_both(-a * g, &less_a), e_b = cpu_exp_both(-b * g, &less_b);
+	float f_a = a > 0.0f ? less_a * inv_a : -g, f_b = b > 0.0f ? less_b * inv_b : -g;
 	bool q_larger = ratio <= 0.0f;
-	float value = q_larger ? (1.0f + e_a) * f_b - f_a : (1.0f + e_b) * f_a - f_b;
-	float h = q_larger ? -f_a : (1.0f + e_b) * f_a;
+	float value = q_larger ? e_a * f_b - f_a : e_b * f_a - f_b;
+	float h = q_larger ? -f_a : e_b * f_a;
 	bool present = base > 0.0f;
 	return (struct powered){present ? base * value : 0.0f, present ? base * h : 0.0f};
 }

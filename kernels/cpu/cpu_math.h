@@ -57,13 +57,14 @@ static inline float cpu_exp(float x)
 	return x > 88.7228f ? INFINITY : y;
 }
 
-/* e^x - 1 for x <= 80: relative error <= 4e-7 below 1, -1 below -86.5, NaN stays NaN (tests/test_ops_update.c). */
-static inline float cpu_expm1_low(float x)
+/* e^x and, in *minus_one, e^x - 1, for x <= 80: relative error <= 4e-7 in both; 0 and -1 below -86.5; NaN stays NaN
+ * (tests/test_ops_update.c). */
+static inline float cpu_exp_both(float x, float *minus_one)
 {
 	uint32_t n;
-	float r = cpu_exp_reduce(x, &n), scale = cpu_from_bits((n << 23) + 0x3f800000u);
-	float y = scale * (cpu_exp_slope(r) * r) + (scale - 1.0f);
-	return x < -86.5f ? -1.0f : y;
+	float r = cpu_exp_reduce(x, &n), scale = cpu_from_bits((n << 23) + 0x3f800000u), p = scale * (cpu_exp_slope(r) * r);
+	*minus_one = x < -86.5f ? -1.0f : p + (scale - 1.0f);
+	return x < -86.5f ? 0.0f : p + scale;
 }
 
 /* log(1 + x) for x in [-0.5, 3e38]: relative error <= 3e-7; a NaN may be lost (tests/test_ops_update.c).
