@@ -5,8 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
-#include "recipes/metrics.h"
-#include "recipes/rows.h"
+#include "recipes/loop_parts.h"
 #include "recipes/stage.h"
 
 #include <math.h>
@@ -16,145 +15,9 @@
 
 _Static_assert((int)TARGET_IS_SEPARATOR == (int)TRAIN_TARGET_IS_SEPARATOR, "batches go to the student as they come");
 
-struct state { /* what one call of loop_run owns */
-	struct batches *batches;
-	struct metrics metrics;
-	char names[MASK_STRUCTURES * 6][40]; /* of the columns of masks */
-	char loss_columns[STUDENT_MAX_TERMS + STUDENT_MAX_INNER][40]; /* of the plan's terms, then of its inner losses */
-	char *checkpoint;
-	struct rows rows;
-	float *share[RECIPE_MAX_TEACHERS]; /* (B*T) of each teacher, where there are several */
-	/* running means that balance inner losses: of the divergences' sum, then of each inner loss of the plan; 0: not yet known */
-	double magnitude[1 + STUDENT_MAX_INNER];
-	struct host_masks z, dz;
-	void *z_block, *dz_block;
-	float *mask_state;
-	size_t n_mask_state;
-	double earlier_s, begin_s;
-};
-
-/* ---- held-out loss ---- */
-
-static void upload_masks(struct session *s, const struct host_masks *z, struct masks *out)
-{
-	const struct shape *sh = &s->options.arch->shape;
-	struct ops *ops = s->options.ops;
-	size_t L = (size_t)sh->L;
-	*out = s->masks;
-	const float *host[] = {z->hidden, z->layers, z->heads, z->ffn};
-	const float **device[] = {&out->hidden, &out->attn, &out->heads, &out->ffn};
-	size_t n[] = {(size_t)sh->C, L, L * (size_t)sh->NH, L * (size_t)sh->F};
-	for (int i = 0; i < 4; i++)
-		if (host[i])
-			ops->upload(ops, (float *)(uintptr_t)*device[i], host[i], n[i] * sizeof(float));
-		else
-			*device[i] = NULL;
-	out->ffn_block = out->attn;
-}
-
-static bool is_finite(const struct evaluation *v)
-{
-	for (size_t i = 0; i < v->n_documents; i++)
-		if (!isfinite(v->documents[i].nll))
-			return false;
-	return true;
-}
-
-int loop_heldout(const struct run *run, struct session *s, const struct host_masks *z, double *nll, struct err *e)
-{
-	struct params params = session_fp32(s);
-	struct masks masks;
-	struct evaluated model = {.params = &params};
-	double sum = 0;
-	if (z) {
-		upload_masks(s, z, &masks);
-		model.masks = &masks;
-	}
-	for (int i = 0; i < run->corpus.n_domains; i++) {
-		struct shard_documents docs = {0};
-		struct document_source source = corpus_heldout(&run->corpus, i, &docs);
-		struct evaluation found = {0};
-		int rc = evaluator_run(s->evaluator, &model, &source, &found, NULL, NULL, e);
-		sum += found.nll;
-		if (rc < 0 && !is_finite(&found))
-			*nll = INFINITY;
-		evaluation_release(&found);
-		shard_documents_close(&docs);
-		if (rc < 0)
-			return err_prefix(e, "held-out documents of domain '%s'", run->corpus.domains[i].name);
-	}
-	*nll = sum / run->corpus.n_domains;
-	return 0;
-}
-
-/* ---- metrics ---- */
-
-/* "forward_kl", and "forward_kl_2" where the list names it again. */
-static void name_column(const struct state *s, int n_before, const char *name, char out[40])
-{
-	int same = 1;
-	for (int i = 0; i < n_before; i++)
-		same += !strncmp(s->loss_columns[i], name, strlen(name)) && strchr("_", s->loss_columns[i][strlen(name)]);
-	if (same == 1)
-		snprintf(out, 40, "%s", name);
-	else
-		snprintf(out, 40, "%s_%d", name, same);
-}
-
-static int loss_columns(const struct loop *l, struct state *s, const char **columns, int n)
-{
-	const struct distill_plan *p = &l->supply->plan;
-	columns[n++] = "teacher_ce";
-	columns[n++] = "agree";
-	for (int i = 0; i < p->n_terms + p->n_inner; i++) {
-		int loss = i < p->n_terms ? (int)p->terms[i].kind : LOSS_HIDDEN_COSINE + (int)p->inner[i - p->n_terms].kind;
-		name_column(s, i, loss_names[loss], s->loss_columns[i]);
-		columns[n++] = s->loss_columns[i];
-	}
-	return n;
-}
-
-static int open_metrics(const struct loop *l, struct state *s, uint64_t n_bytes, struct err *e)
-{
-	static const char *const common[] = {"step", "tokens", "lr", "loss", "ce", "ce_text", "grad_norm", "heldout_nll", "tokens_per_s"};
-	static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
-	const char *columns[METRICS_MAX_COLUMNS];
-	int n = 0;
-	for (size_t i = 0; i < sizeof common / sizeof *common; i++)
-		columns[n++] = common[i];
-	if (l->supply)
-		n = loss_columns(l, s, columns, n);
-	if (l->masks)
-		columns[n++] = "unmasked_nll";
-	for (int k = 0; l->masks && k < MASK_STRUCTURES; k++)
-		for (int f = 0; f < 6 && mask_learner_prunes(l->masks, (enum mask_structure)k); f++) {
-			snprintf(s->names[k * 6 + f], sizeof s->names[0], "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
-			columns[n++] = s->names[k * 6 + f];
-		}
-	bool jsonl = l->run->spec->report->metrics == METRICS_JSONL;
-	char *path = path_format("%s/metrics.%s", l->dir, jsonl ? "jsonl" : "csv");
-	int rc = metrics_open(&s->metrics, path, jsonl, columns, n, n_bytes, e);
-	free(path);
-	return rc;
-}
-
-static void set_mask_metrics(const struct loop *l, struct metrics *m)
-{
-	const struct mask_report *r = &l->report;
-	for (int k = 0; k < MASK_STRUCTURES; k++) {
-		double values[] = {r->target[k], r->expected[k], r->final_target[k], r->lambda1[k], r->lambda2[k], r->saturated[k]};
-		static const char *const fields[] = {"target", "expected", "final", "lambda1", "lambda2", "saturated"};
-		for (int f = 0; f < 6 && mask_learner_prunes(l->masks, (enum mask_structure)k); f++) {
-			char name[40];
-			snprintf(name, sizeof name, "%s_%s", mask_structure_name((enum mask_structure)k), fields[f]);
-			metrics_set(m, name, values[f]);
-		}
-	}
-}
-
 /* ---- checkpoints ---- */
 
-static json_t *position(const struct state *s)
+static json_t *position(const struct loop_state *s)
 {
 	uint64_t state[64];
 	int n = batches_n_state(s->batches);
@@ -170,7 +33,7 @@ static json_t *position(const struct state *s)
 			 s->earlier_s + clock_now_s() - s->begin_s);
 }
 
-static int save(const struct loop *l, const struct state *s, struct err *e)
+static int save(const struct loop *l, const struct loop_state *s, struct err *e)
 {
 	struct checkpoint_array extra = {"masks", s->mask_state, s->n_mask_state * sizeof(float)};
 	json_t *where = position(s);
@@ -183,7 +46,7 @@ static int save(const struct loop *l, const struct state *s, struct err *e)
 	return rc;
 }
 
-static int restore(struct loop *l, struct state *s, struct err *e)
+static int restore(struct loop *l, struct loop_state *s, struct err *e)
 {
 	struct checkpoint_array extra = {"masks", s->mask_state, s->n_mask_state * sizeof(float)};
 	uint64_t state[64];
@@ -207,7 +70,7 @@ static int restore(struct loop *l, struct state *s, struct err *e)
 		s->magnitude[i] = json_number_value(json_array_get(json_object_get(where, "magnitude"), i));
 	TRY(json_get_int64(where, s->checkpoint, "metrics_bytes", 0, 1, INT64_MAX, &metrics_bytes, e));
 	TRY(json_get_double(where, s->checkpoint, "seconds", 0, 0, 1e12, &s->earlier_s, e));
-	TRY(open_metrics(l, s, (uint64_t)metrics_bytes, e));
+	TRY(loop_open_metrics(l, s, (uint64_t)metrics_bytes, e));
 	log_line("%s goes on at step %d of %d", l->label, l->session->student.step, l->schedule.total_steps);
 	rc = 0;
 out:
@@ -218,13 +81,13 @@ out:
 
 /* ---- one step ---- */
 
-static void sample_masks(struct loop *l, struct state *s, int micro, struct masks *masks, struct mask_grads *grads)
+static void sample_masks(struct loop *l, struct loop_state *s, int micro, struct masks *masks, struct mask_grads *grads)
 {
 	const struct shape *sh = &l->session->options.arch->shape;
 	struct ops *ops = l->session->options.ops;
 	size_t L = (size_t)sh->L;
 	mask_learner_sample(l->masks, l->session->student.step, micro, &s->z);
-	upload_masks(l->session, &s->z, masks);
+	loop_upload_masks(l->session, &s->z, masks);
 	*grads = l->session->mask_grads;
 	const float *z[] = {masks->hidden, masks->attn, masks->heads, masks->ffn};
 	float **dz[] = {&grads->hidden, &grads->attn, &grads->heads, &grads->ffn};
@@ -237,7 +100,7 @@ static void sample_masks(struct loop *l, struct state *s, int micro, struct mask
 	grads->ffn_block = grads->attn;
 }
 
-static void return_mask_grads(struct loop *l, struct state *s, const struct mask_grads *grads)
+static void return_mask_grads(struct loop *l, struct loop_state *s, const struct mask_grads *grads)
 {
 	const struct shape *sh = &l->session->options.arch->shape;
 	struct ops *ops = l->session->options.ops;
@@ -252,7 +115,7 @@ static void return_mask_grads(struct loop *l, struct state *s, const struct mask
 }
 
 /* What every teacher weighs in each row: by the domain that the row's sequence is of. */
-static void set_shares(const struct loop *l, struct state *s)
+static void set_shares(const struct loop *l, struct loop_state *s)
 {
 	size_t T = (size_t)s->rows.T;
 	for (int m = 0; m < l->session->n_teachers; m++)
@@ -260,7 +123,7 @@ static void set_shares(const struct loop *l, struct state *s)
 			s->share[m][i] = (float)l->run->teachers[m].share[s->rows.domain[i / T]];
 }
 
-static int ask_teachers(struct loop *l, struct state *s, const struct batch *device, struct soft_targets *soft, struct step_teacher *out,
+static int ask_teachers(struct loop *l, struct loop_state *s, const struct batch *device, struct soft_targets *soft, struct step_teacher *out,
 			struct err *e)
 {
 	struct session *se = l->session;
@@ -275,7 +138,7 @@ static int ask_teachers(struct loop *l, struct state *s, const struct batch *dev
 	return 0;
 }
 
-static int microbatch(struct loop *l, struct state *s, int micro, const struct step_loss *loss, struct step_sums *sums,
+static int microbatch(struct loop *l, struct loop_state *s, int micro, const struct step_loss *loss, struct step_sums *sums,
 		      struct err *e)
 {
 	struct session *se = l->session;
@@ -296,93 +159,7 @@ static int microbatch(struct loop *l, struct state *s, int micro, const struct s
 	return 0;
 }
 
-static double mean(double sum, size_t n)
-{
-	return n ? sum / (double)n : NAN;
-}
-
-/* The mean of an inner loss of the plan over its pairs of layers; *at goes on to the next one's. */
-static double inner_mean(const struct distill_inner *item, const struct step_sums *sums, int *at)
-{
-	double sum = 0;
-	for (int k = 0; k < item->n_pairs; k++)
-		sum += sums->inner[(*at)++];
-	return mean(sum / item->n_pairs, sums->kd_tokens);
-}
-
-static double divergences(const struct step_loss *loss, const struct step_sums *sums)
-{
-	double sum = 0;
-	for (int k = 0; k < loss->n_terms; k++)
-		sum += (double)loss->terms[k].weight * sums->terms[k];
-	return mean(sum, sums->kd_tokens);
-}
-
-/* Inner losses on the scale of the divergences (of cross-entropy where there are none): each weight is multiplied by the
- * ratio of running means. The first step has none and leaves them out. */
-static void balance(const struct loop *l, const struct state *s, struct step_loss *loss)
-{
-	const struct distill_plan *p = &l->supply->plan;
-	for (int i = 0, at = 0; i < p->n_inner; i++)
-		for (int k = 0; k < p->inner[i].n_pairs; k++, at++)
-			loss->inner_weight[at] *= s->magnitude[1 + i] > 0 ? (float)(s->magnitude[0] / s->magnitude[1 + i]) : 0;
-}
-
-static void follow(double *running, double value)
-{
-	const double keep = 0.9;
-	if (isfinite(value))
-		*running = *running > 0 ? keep * *running + (1 - keep) * value : value;
-}
-
-static void follow_magnitudes(const struct loop *l, struct state *s, const struct step_loss *loss, const struct step_sums *sums)
-{
-	const struct distill_plan *p = &l->supply->plan;
-	follow(&s->magnitude[0], loss->n_terms ? divergences(loss, sums) : mean(sums->ce, sums->tokens));
-	for (int i = 0, at = 0; i < p->n_inner; i++)
-		follow(&s->magnitude[1 + i], inner_mean(&p->inner[i], sums, &at));
-}
-
-static void set_loss_metrics(const struct loop *l, struct state *s, const struct step_sums *sums)
-{
-	const struct distill_plan *p = &l->supply->plan;
-	metrics_set(&s->metrics, "teacher_ce", mean(sums->teacher_ce, sums->kd_tokens));
-	metrics_set(&s->metrics, "agree", mean((double)sums->agree, sums->kd_tokens));
-	for (int k = 0; k < p->n_terms; k++)
-		metrics_set(&s->metrics, s->loss_columns[k], mean(sums->terms[k], sums->kd_tokens));
-	for (int i = 0, at = 0; i < p->n_inner; i++)
-		metrics_set(&s->metrics, s->loss_columns[p->n_terms + i], inner_mean(&p->inner[i], sums, &at));
-}
-
-/* The loss whose gradient was taken: rows without soft targets count with cross-entropy alone. */
-static double total_loss(const struct step_loss *loss, const struct step_sums *sums, int n_inner)
-{
-	double kd_ce = loss->kd_skip_separators ? sums->ce_text : sums->ce, sum = sums->ce;
-	if (!sums->kd_tokens)
-		return mean(sums->ce, sums->tokens);
-	sum += (double)(loss->ce_weight - 1) * kd_ce + divergences(loss, sums) * (double)sums->kd_tokens;
-	for (int i = 0; i < n_inner; i++)
-		sum += (double)loss->inner_weight[i] * sums->inner[i];
-	return mean(sum, sums->tokens);
-}
-
-static void set_metrics(const struct loop *l, struct state *s, int step, double loss, const struct step_sums *sums, double lr, double norm)
-{
-	struct metrics *m = &s->metrics;
-	metrics_set(m, "step", step + 1);
-	metrics_set(m, "tokens", (double)(step + 1) * (double)l->batch_tokens);
-	metrics_set(m, "lr", lr);
-	metrics_set(m, "loss", loss);
-	metrics_set(m, "ce", mean(sums->ce, sums->tokens));
-	metrics_set(m, "ce_text", mean(sums->ce_text, sums->text_tokens));
-	metrics_set(m, "grad_norm", norm);
-	if (l->supply)
-		set_loss_metrics(l, s, sums);
-	if (l->masks)
-		set_mask_metrics(l, m);
-}
-
-static int one_step(struct loop *l, struct state *s, double *loss_out, struct err *e)
+static int one_step(struct loop *l, struct loop_state *s, double *loss_out, struct err *e)
 {
 	struct student *student = &l->session->student;
 	int step = student->step, n_inner = l->supply ? l->supply->n_inner : 0;
@@ -393,7 +170,7 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	if (l->supply)
 		distill_at(&l->supply->plan, step, l->schedule.total_steps, &loss);
 	if (l->supply && l->supply->plan.balance)
-		balance(l, s, &loss);
+		loop_balance(l, s, &loss);
 	student_begin(student);
 	for (int micro = 0; micro < n_micro; micro++)
 		if (microbatch(l, s, micro, &loss, &sums, e) < 0)
@@ -405,15 +182,15 @@ static int one_step(struct loop *l, struct state *s, double *loss_out, struct er
 	if (l->masks)
 		mask_learner_update(l->masks, step, &l->report);
 	if (l->supply && l->supply->plan.balance)
-		follow_magnitudes(l, s, &loss, &sums);
-	*loss_out = total_loss(&loss, &sums, n_inner);
-	set_metrics(l, s, step, *loss_out, &sums, (double)lr, (double)norm);
+		loop_follow_magnitudes(l, s, &loss, &sums);
+	*loss_out = loop_total_loss(&loss, &sums, n_inner);
+	loop_set_metrics(l, s, step, *loss_out, &sums, (double)lr, (double)norm);
 	return 0;
 }
 
 /* ---- the loop ---- */
 
-static int evaluate(struct loop *l, struct state *s, struct err *e)
+static int evaluate(struct loop *l, struct loop_state *s, struct err *e)
 {
 	int rc = -1;
 	l->heldout_nll = l->masked_nll = 0;
@@ -432,7 +209,7 @@ out:
 	return rc;
 }
 
-static int begin(struct loop *l, struct state *s, struct err *e)
+static int begin(struct loop *l, struct loop_state *s, struct err *e)
 {
 	const struct student_options *o = &l->session->options.student;
 	int rc = -1;
@@ -455,7 +232,7 @@ static int begin(struct loop *l, struct state *s, struct err *e)
 		TRY(restore(l, s, e));
 	} else {
 		rows_skip(&s->rows, s->batches, l->skip_tokens / o->T);
-		TRY(open_metrics(l, s, 0, e));
+		TRY(loop_open_metrics(l, s, 0, e));
 	}
 	rc = 0;
 out:
@@ -468,7 +245,7 @@ static int every(int64_t tokens, const struct loop *l)
 	return steps < 1 ? 1 : (int)(steps < n ? steps : n);
 }
 
-static int steps_loop(struct loop *l, struct state *s, struct err *e)
+static int steps_loop(struct loop *l, struct loop_state *s, struct err *e)
 {
 	int n = l->schedule.total_steps, eval_steps = every(l->eval_every, l), save_steps = every(l->checkpoint_every, l);
 	struct student *student = &l->session->student;
@@ -510,7 +287,7 @@ void loop_forget(const char *dir)
 
 int loop_run(struct loop *l, struct err *e)
 {
-	struct state s = {0};
+	struct loop_state s = {0};
 	bool resumed_at_end;
 	int rc = -1;
 	TRY(begin(l, &s, e));

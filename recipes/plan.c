@@ -3,6 +3,7 @@
 #include "base/fsio.h"
 #include "kernels/ops.h"
 #include "recipes/init.h"
+#include "recipes/search.h"
 #include "recipes/stage_student.h"
 #include "results/compare.h"
 #include "results/table.h"

@@ -10,8 +10,6 @@
 char *student_dir(const struct run *, const char *name, uint64_t seed);
 /* Where an init with weights of its own lives: shared by students whose init is the same. The caller's to free(). */
 char *init_dir(const struct run *, const struct init_spec *, uint64_t seed);
-/* Tokens of one candidate of a search for the learning rate, whole steps; budget: what training itself has. */
-int64_t search_tokens(const struct train_spec *, int64_t budget);
 int stage_student(const struct run *, const char *name, const struct student_spec *, uint64_t seed, struct err *);
 /* Trains the recipe's teacher into <run>/teacher/train/model, with teacher/result/result.json. */
 int stage_train_teacher(const struct run *, const struct teacher_spec *, struct err *);
