@@ -3,6 +3,7 @@
  * No scratch but the stack: draws are merged and sorted in the caller's own K slots. Test: tests/test_ops_top.c */
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/cpu_loss.h"
 #include "kernels/cpu/cpu_math.h"
 #include "kernels/cpu/cpu_pairs.h"
 
@@ -17,22 +18,6 @@ struct proposal {
 	double reached[MAX_BLOCKS];  /* its sum up to and with a block */
 };
 
-static float block_max(const float *x, int n)
-{
-	float best[LANES], m = -INFINITY;
-	int i = 0;
-	for (int l = 0; l < LANES; l++)
-		best[l] = -INFINITY;
-	for (; i + LANES <= n; i += LANES)
-		for (int l = 0; l < LANES; l++)
-			best[l] = x[i + l] > best[l] ? x[i + l] : best[l];
-	for (; i < n; i++)
-		m = x[i] > m ? x[i] : m;
-	for (int l = 0; l < LANES; l++)
-		m = best[l] > m ? best[l] : m;
-	return m;
-}
-
 static int block_length(const struct proposal *p, int b)
 {
 	int left = p->V - b * p->width;
@@ -45,7 +30,7 @@ static int32_t find_max(struct proposal *p)
 	int at = 0;
 	p->max = -INFINITY;
 	for (int b = 0; b < p->n_blocks; b++) {
-		float m = block_max(p->t + b * p->width, block_length(p, b));
+		float m = cpu_block_max(p->t + b * p->width, block_length(p, b));
 		if (m > p->max) {
 			p->max = m;
 			at = b * p->width;
@@ -89,7 +74,7 @@ static int block_of(const struct proposal *p, double goal)
 	const double *first = p->reached;
 	for (int n = p->n_blocks - 1, half; n > 0; n -= half) { /* n blocks from `first` on may be it, or the one after them */
 		half = (n + 1) / 2;
-		first += first[half - 1] > goal ? 0 : half;
+		first += half * !(first[half - 1] > goal); /* no branch */
 	}
 	return (int)(first - p->reached);
 }

@@ -23,21 +23,24 @@ static int first_column(const struct groups *g, int group)
 	return (group / LANES * g->depth) * LANES + group % LANES;
 }
 
-static void find_maxima(struct groups *g)
+static void find_maxima(struct groups *g, const float *row, int V)
 {
-	g->depth = (g->V + GROUPS - 1) / GROUPS;
-	g->n = (g->V + LANES * g->depth - 1) / (LANES * g->depth) * LANES;
+	g->x = row;
+	g->V = V;
+	g->depth = (V + GROUPS - 1) / GROUPS;
+	g->n = (V + LANES * g->depth - 1) / (LANES * g->depth) * LANES;
 	for (int i = 0; i < g->n; i += LANES) {
-		float m[LANES];
-		int at = first_column(g, i), whole = (g->V - at) / LANES < g->depth ? (g->V - at) / LANES : g->depth;
-		for (int l = 0; l < LANES; l++)
-			m[l] = -INFINITY;
-		for (int d = 0; d < whole; d++, at += LANES)
-			for (int l = 0; l < LANES; l++)
-				m[l] = g->x[at + l] > m[l] ? g->x[at + l] : m[l];
-		for (int l = 0; whole < g->depth && l < g->V - at; l++)
-			m[l] = g->x[at + l] > m[l] ? g->x[at + l] : m[l];
-		memcpy(g->max + i, m, sizeof m);
+		const float *x = row + first_column(g, i);
+		int left = V - first_column(g, i), whole = left / LANES < g->depth ? left / LANES : g->depth;
+#pragma omp simd
+		for (int l = 0; l < LANES; l++) {
+			float m = -INFINITY;
+			for (int d = 0; d < whole; d++)
+				m = x[d * LANES + l] > m ? x[d * LANES + l] : m;
+			g->max[i + l] = m;
+		}
+		for (int l = 0; whole < g->depth && l < left - whole * LANES; l++)
+			g->max[i + l] = x[whole * LANES + l] > g->max[i + l] ? x[whole * LANES + l] : g->max[i + l];
 	}
 }
 
@@ -87,7 +90,8 @@ static float bound_of(const struct groups *g, int K)
 /* Gathers the columns that reach the bound and sorts them; false when there are too many. */
 static bool gather(struct pairs *best, int K, const struct groups *g, float bound)
 {
-	struct pairs_few few = {.n = 0};
+	struct pairs_few few;
+	few.n = 0;
 	for (int group = 0; group < g->n; group++) {
 		int from = first_column(g, group), end = from + g->depth * LANES;
 		if (g->max[group] < bound)
@@ -119,9 +123,9 @@ static void sift(struct pairs *best, int K, const float *x, int V)
 
 static void best_columns(struct pairs *best, int K, const float *x, int V)
 {
-	struct groups g = {.x = x, .V = V};
+	struct groups g;
 	if (K <= GROUPS / 2) {
-		find_maxima(&g);
+		find_maxima(&g, x, V);
 		if (gather(best, K, &g, bound_of(&g, K)))
 			return;
 	}
