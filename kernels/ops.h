@@ -297,6 +297,19 @@ struct scale_rows {
 	bool accumulate;
 };
 
+/* Statistics of x's columns over the rows that count, in n_blocks blocks (sequences) of block_rows rows:
+ *   mean_squares[j] += sum_b (1/n_b sum_n |x_nj|)^2   n over the n_b rows of block b that count; |.| is the L2 norm of unit j's
+ *                                                     `width` columns; a block without rows adds 0
+ *   sum[i] += sum_n x_ni          squares[i] += sum_n x_ni^2
+ * In double. The same bits for any thread count. */
+struct column_stats {
+	int n_blocks, block_rows, W, width; /* W is a multiple of width */
+	const void *x;          /* (n_blocks*block_rows, W) act */
+	const float *weight;    /* (n_blocks*block_rows) a row of weight 0 does not count and is not read; NULL: all count */
+	double *mean_squares;   /* (W/width) += or NULL */
+	double *sum, *squares;  /* (W) += or NULL */
+};
+
 /* AdamW with decoupled decay (torch's: p -= lr*wd*p, then p -= lr * mhat / (sqrt(vhat) + eps)). g = grad * grad_scale[0].
  * copy: the compute copy in copy_type, or NULL. Source: Loshchilov & Hutter 2019, algorithm 2. */
 struct adamw {
@@ -346,6 +359,7 @@ struct ops {
 	void (*sample_rows)(struct ops *, const struct sample_rows *);
 	void (*hidden_rows)(struct ops *, const struct hidden_rows *);
 	void (*scale_rows)(struct ops *, const struct scale_rows *);
+	void (*column_stats)(struct ops *, const struct column_stats *);
 	/* out[0] (device) = sum of squares, accumulated in double in a fixed order. */
 	void (*sum_squares)(struct ops *, double *out, const float *x, size_t n_elems);
 	void (*adamw)(struct ops *, const struct adamw *);

@@ -66,6 +66,7 @@ void cpu_hidden_rows(struct ops *o, const struct hidden_rows *a);
 void cpu_scale_rows(struct ops *o, const struct scale_rows *a);
 void cpu_top_rows(struct ops *o, const struct top_rows *a);
 void cpu_sample_rows(struct ops *o, const struct sample_rows *a);
+void cpu_column_stats(struct ops *o, const struct column_stats *a);
 void cpu_sum_squares(struct ops *o, double *out, const float *x, size_t n_elems);
 void cpu_adamw(struct ops *o, const struct adamw *a);
 

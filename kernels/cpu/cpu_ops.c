@@ -80,6 +80,7 @@ static const struct ops table = {
 	.scale_rows = cpu_scale_rows,
 	.top_rows = cpu_top_rows,
 	.sample_rows = cpu_sample_rows,
+	.column_stats = cpu_column_stats,
 	.sum_squares = cpu_sum_squares,
 	.adamw = cpu_adamw,
 	.sync = cpu_sync,
