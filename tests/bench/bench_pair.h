@@ -126,7 +126,7 @@ static inline int pair_steps(struct bench *b, struct pair *p, struct side *base,
 		const struct world_batch *rows = &b->batches[(i + PAIR_WARM_UP) % PAIR_BATCHES];
 		double first = side_step(base, rows, base_loss, e), second = first < 0 ? -1 : side_step(own, rows, own_loss, e);
 		if (second < 0)
-			return err_prefix(e, p->name);
+			return err_prefix(e, "%s", p->name);
 		if (i >= 0) {
 			p->base[i] = first;
 			p->own[i] = second;
