@@ -49,14 +49,13 @@ static inline void loss_pair(struct loss_world *w, int n, double tau);
 static inline double loss_lse(const struct loss_world *w, const int32_t *ids, int n_ids, bool inside, double tau)
 {
 	static double x[REFERENCE_MAX];
+	bool in[REFERENCE_MAX] = {false};
 	int n = 0;
-	for (int v = 0; v < w->c->V; v++) {
-		bool in = false;
-		for (int i = 0; i < n_ids; i++)
-			in |= ids[i] == v;
-		if (in == inside)
+	for (int i = 0; i < n_ids; i++)
+		in[ids[i]] = true;
+	for (int v = 0; v < w->c->V; v++)
+		if (in[v] == inside)
 			x[n++] = w->reference_s[v] / tau;
-	}
 	double max = -INFINITY;
 	for (int i = 0; i < n; i++)
 		max = fmax(max, x[i]);
@@ -134,7 +133,7 @@ static inline double loss_total(struct loss_world *w, int n)
 /* Wide rows are differentiated at every 301st column, the target, the large logits, and the first ids. */
 static inline bool loss_is_probed(const struct loss_world *w, int n, int v)
 {
-	float large = 2.8f * w->c->spread;
+	float large = 3.0f * w->c->spread;
 	bool in = w->c->V <= 130 || v % 301 == 0 || v == w->target[n] || w->t[n * w->c->ld + v] > large ||
 		  w->s[n * w->c->ld + v] > large;
 	for (int i = 0; !in && i < w->c->K && i < 6; i++)

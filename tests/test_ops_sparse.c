@@ -146,7 +146,7 @@ static void test_all_columns(void **state)
 	struct ops *ops = ops_for_test(1, false);
 	check_all_columns(ops, 3);
 	check_all_columns(ops, 37);
-	check_all_columns(ops, 520);
+	check_all_columns(ops, 515);
 	ops_cpu_close(ops);
 }
 

@@ -112,9 +112,29 @@ static void test_exp(void **state)
 	assert_close(cpu_exp(88.72f), exp((double)88.72f), 0, 2e-7);
 }
 
+/* Relative errors, over 40 powers of ten about 0. */
+static void test_exp_and_log_near_one(void **state)
+{
+	(void)state;
+	for (float size = 1e-38f; size < 50; size *= 1.01f)
+		for (int sign = -1; sign <= 1; sign += 2) {
+			float x = (float)sign * size, less, e = cpu_exp_both(x, &less);
+			assert_close(e, exp((double)x), 0, 2e-7);
+			assert_close(less, expm1((double)x), 0, 4e-7);
+			if (x >= -0.5f)
+				assert_close(cpu_log1p(x), log1p((double)x), 0, 3e-7);
+		}
+	for (float x = 50; x < 3e38f; x *= 1.01f)
+		assert_close(cpu_log1p(x), log1p((double)x), 0, 3e-7);
+	float less;
+	assert_true(cpu_exp_both(-INFINITY, &less) == 0 && less == -1);
+	assert_true(isnan(cpu_exp_both(NAN, &less)) && isnan(less) && cpu_log1p(0) == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_adamw), cmocka_unit_test(test_squares),
-					   cmocka_unit_test(test_convert), cmocka_unit_test(test_exp)};
+					   cmocka_unit_test(test_convert), cmocka_unit_test(test_exp),
+					   cmocka_unit_test(test_exp_and_log_near_one)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

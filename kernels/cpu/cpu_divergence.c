@@ -243,30 +243,30 @@ static void variation_grad(const struct loss_term *term, const struct loss_tempe
 	}
 }
 
-/* ---- adaptive KL: sum |p - q| over the head and over the rest ---- */
+/* ---- adaptive KL: sums of |p - q| over the head and over all ---- */
 
 static void adaptive_sums(struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k)
 {
 	const struct scales v = scales_of(h, k);
 	const float *s = k->s, *t = k->t, threshold = term->head.threshold;
-	int last = term->head.last - k->at;
-	float head = 0, rest = 0;
-#pragma omp simd reduction(+ : head, rest)
+	const float last = (float)(term->head.last - k->at); /* a float, or gcc splits the loop there and half of it is scalar */
+	float head = 0, all = 0;
+#pragma omp simd reduction(+ : head, all)
 	for (int i = 0; i < k->n; i++) {
 		float gap = fabsf(v.ct * cpu_exp_low(y_of(&v, t[i])) - v.cs * cpu_exp_low(x_of(&v, s[i])));
-		bool in = t[i] > threshold || (t[i] == threshold && i <= last);
-		head += in ? gap : 0.0f;
-		rest += in ? 0.0f : gap;
+		float equal = (float)i <= last ? gap : 0.0f, below = t[i] == threshold ? equal : 0.0f;
+		head += t[i] > threshold ? gap : below;
+		all += gap;
 	}
 	term->sums[0] += (double)head;
-	term->sums[1] += (double)rest;
+	term->sums[1] += (double)all;
 }
 
 static void adaptive_finish(struct loss_term *term, const struct loss_temperature *h)
 {
-	double gap = term->sums[0] + term->sums[1];
-	term->f = gap > 0 ? term->sums[0] / gap : 1;
-	term->r = gap > 0 ? term->sums[1] / gap : 0;
+	double head = term->sums[0], all = term->sums[1];
+	term->f = head < all ? head / all : 1; /* all of it when nothing is left but rounding */
+	term->r = 1 - term->f;
 	term->value = term->f * cpu_temperature_forward(h);
 	if (term->r > 0)
 		term->value += term->r * cpu_temperature_reverse(h);

@@ -5,7 +5,7 @@
 #include "kernels/cpu/cpu_loss.h"
 #include "kernels/cpu/cpu_math.h"
 
-enum { BINS = 1024, GROUP = 128, MAX_LEVELS = 4, MAX_SORTED = 128 };
+enum { BINS = 512, GROUP = 128, MAX_LEVELS = 4, MAX_SORTED = 128 };
 
 /* Depth: (max - t)/tau, >= 0. */
 struct narrowing {
@@ -94,19 +94,24 @@ static bool is_inside(const struct narrowing *w, int i)
 	return depth >= w->from && depth < w->to;
 }
 
-/* The next column inside, from i on; V: none. Groups without one are passed over. */
+static bool any_inside(const struct narrowing *w, int at)
+{
+	const float *t = w->t + at, max = w->max, inv_tau = w->inv_tau, from = w->from, to = w->to;
+	int n = 0;
+#pragma omp simd reduction(+ : n)
+	for (int l = 0; l < LOSS_LANES; l++) {
+		float depth = (max - t[l]) * inv_tau;
+		n += depth >= from && depth < to;
+	}
+	return n > 0;
+}
+
+/* The next column inside, from i on; V: none. Runs of columns without one are passed over. */
 static int next_inside(const struct narrowing *w, int i)
 {
 	for (; i < w->V; i++) {
-		while (i % GROUP == 0 && i + GROUP <= w->V) {
-			int n = 0;
-#pragma omp simd reduction(+ : n)
-			for (int l = 0; l < GROUP; l++)
-				n += is_inside(w, i + l);
-			if (n)
-				break;
-			i += GROUP;
-		}
+		while (i % LOSS_LANES == 0 && i + LOSS_LANES <= w->V && !any_inside(w, i))
+			i += LOSS_LANES;
 		if (i < w->V && is_inside(w, i))
 			return i;
 	}
