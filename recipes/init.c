@@ -77,6 +77,24 @@ int init_arch(const struct run *run, const struct init_spec *spec, struct arch *
 	return 0;
 }
 
+int init_kept(const struct run *run, const struct init_spec *spec, const struct arch *arch, struct kept *out, struct err *e)
+{
+	const struct shape *s = &arch->shape;
+	*out = (struct kept){0};
+	if (spec->layers.n)
+		return kept_layers(out, run, spec, e);
+	if (!spec->masks)
+		return 0;
+	out->block = out->layers = calloc((size_t)(s->L + s->C), sizeof *out->layers);
+	BUG_ON(!out->block);
+	out->hidden = out->layers + s->L;
+	for (int l = 0; l < s->L; l++)
+		out->layers[l] = l;
+	for (int c = 0; c < s->C; c++)
+		out->hidden[c] = c;
+	return 0;
+}
+
 /* ---- cut ---- */
 
 static int save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
@@ -266,6 +284,8 @@ static int learn_masks(struct init *in, const struct run *run, const struct mask
 		TRY(supply_open(&supply, run, spec->distill, source, NULL, e));
 	struct session_options o = phase_session(run, NULL, spec, source, supply);
 	o.student.projection_seed = seed;
+	if (supply)
+		supply_log(supply, "masks");
 	TRY(phase_micro_batch(run, in->dir, &o, spec->batch_tokens, e));
 	if (supply)
 		TRY(supply_fill(supply, &(struct supply_stream){seed, 0, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
@@ -302,8 +322,9 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 	json_t *inputs = json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
 			 stage_hash_json(run->teachers[0].hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
 				   run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
-	if (spec->masks && spec->masks->distill && run->n_teachers > 1)
-		json_object_set_new(inputs, "teachers", stage_hash_json(phase_teachers_hash(run, spec->masks->distill)));
+	uint64_t teachers = phase_teachers_hash(run, spec->masks ? spec->masks->distill : NULL);
+	if (teachers && teachers != run->teachers[0].hash)
+		json_object_set_new(inputs, "teachers", stage_hash_json(teachers));
 	if (spec->masks && run->spec->report->metrics == METRICS_JSONL)
 		json_object_set_new(inputs, "metrics", json_string("jsonl"));
 	return inputs;

@@ -18,6 +18,9 @@ struct init {
 };
 /* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */
 int init_arch(const struct run *, const struct init_spec *, struct arch *out, struct err *);
+/* What a cut from the first teacher will leave, as far as it is known before: kept layers exactly; for masks the first layers
+ * and dimensions stand for those that will be learned. Zeroed where the init is no cut. arch: init_arch's. */
+int init_kept(const struct run *, const struct init_spec *, const struct arch *, struct kept *, struct err *);
 /* dir: where its stage may live (made when needed). */
 int init_open(struct init *, const struct run *, const struct init_spec *, const char *dir, uint64_t seed, struct err *);
 void init_close(struct init *); /* a zeroed struct is fine */

@@ -177,6 +177,23 @@ static uint64_t architecture_hash(const struct start *start)
 	return h;
 }
 
+/* Of everything but where a cache lies and who may fill it: that does not change what is learned. */
+static uint64_t train_hash(const struct train_spec *spec)
+{
+	struct train_spec t = *spec;
+	struct distill_spec d;
+	struct cache_section c;
+	if (t.distill && t.distill->cache) {
+		c = *t.distill->cache;
+		c.dir = NULL;
+		c.write = true;
+		d = *t.distill;
+		d.cache = &c;
+		t.distill = &d;
+	}
+	return section_hash(&train_section, &t);
+}
+
 static json_t *phase_inputs(const struct phase *p)
 {
 	const struct run *run = p->run;
@@ -186,7 +203,7 @@ static json_t *phase_inputs(const struct phase *p)
 	spec.lr = (struct real_list){&(double){p->lr}, 1}; /* the others of a search do not matter here */
 	uint64_t data = corpus_batches(&run->corpus, p->seed, &b, &ignored) < 0 ? 0 : batches_hash(b);
 	batches_close(b);
-	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:o}", "train", stage_hash_json(section_hash(&train_section, &spec)),
+	json_t *inputs = json_pack("{s:o,s:f,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:o}", "train", stage_hash_json(train_hash(&spec)),
 			 "lr", p->lr, "tokens", (json_int_t)p->tokens, "spent_tokens", (json_int_t)p->start->spent_tokens, "seed", (json_int_t)p->seed,
 			 "start", stage_hash_json(p->start->hash), "data", stage_hash_json(data),
 			 "teacher", stage_hash_json(phase_teachers_hash(run, p->spec->distill)),
@@ -310,6 +327,7 @@ static int train(struct phase *p, struct err *e)
 	o.student.projection_seed = p->seed;
 	TRY(phase_micro_batch(run, p->dir, &o, p->spec->batch_tokens, e));
 	if (supply) {
+		supply_log(supply, p->label);
 		int64_t steps = p->tokens / p->spec->batch_tokens;
 		TRY(supply_fill(supply, &(struct supply_stream){p->seed, p->start->spent_tokens, steps * p->spec->batch_tokens, p->label}, &o, e));
 		take_cache_stats(p, supply);
@@ -335,15 +353,15 @@ int phase_train(struct phase *p, struct err *e)
 	return rc;
 }
 
-int phase_price(const struct run *run, const struct train_spec *t, const struct masks_spec *m, const struct arch *arch, int64_t tokens,
-		struct phase_price *out, struct err *e)
+int phase_price(const struct run *run, const struct train_spec *t, const struct masks_spec *m, const struct arch *arch,
+		const struct kept *kept, int64_t tokens, struct phase_price *out, struct err *e)
 {
 	const struct distill_spec *distill = t ? t->distill : m->distill;
 	struct supply *supply = NULL;
 	int rc = -1;
 	memset(out, 0, sizeof *out);
 	if (distill)
-		TRY(supply_open(&supply, run, distill, arch, NULL, e));
+		TRY(supply_open(&supply, run, distill, arch, kept, e));
 	struct session_options o = phase_session(run, t, m, arch, supply);
 	TRY(chosen_micro_batch(run, &o, t ? t->batch_tokens : m->batch_tokens, e));
 	TRY(session_price(&o, out->bytes, e));

@@ -43,8 +43,9 @@ struct phase_price {
 	char cache[96];         /* what it holds */
 	uint64_t cache_id;      /* equal for phases that share it */
 };
-int phase_price(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *, int64_t tokens,
-                struct phase_price *, struct err *);
+/* Exactly one of train and masks is given; kept: as in struct start. */
+int phase_price(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *, const struct kept *kept,
+                int64_t tokens, struct phase_price *, struct err *);
 
 /* Session options of a phase: exactly one of train and masks is given; supply is NULL without a teacher. B is 1 until
  * phase_micro_batch. */

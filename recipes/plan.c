@@ -13,10 +13,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+struct planned_cache { /* phases that share one fill it once: with all that any of them reads */
+	uint64_t id;
+	const char *first; /* the student that fills it first */
+	char text[96];
+	size_t row_bytes;
+	double seeds;
+	int64_t begin, end; /* tokens of the stream */
+};
+struct planned_phase {
+	const char *who, *part;
+	const struct train_spec *train; /* one of them */
+	const struct masks_spec *masks;
+	const struct arch *arch;
+	const struct kept *kept;
+	int64_t skip, tokens, times; /* of the stream; each candidate of a search reads the same tokens again */
+};
 struct plan {
 	struct run *run;
-	struct table phases, memory, caches;
-	uint64_t cache_ids[COMPARE_MAX_ROWS]; /* of those in the table */
+	struct table phases, memory;
+	struct planned_cache caches[2 * COMPARE_MAX_ROWS]; /* of every student's masks and training at most */
 	int n_caches;
 	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
@@ -56,33 +72,30 @@ static double measured_flops_per_s(struct ops *ops)
 /* Share of that rate which whole training steps of small models reach, data, curves and checkpoints included. */
 #define STEP_SHARE 0.6
 
-/* A cache that several phases share is filled once for each seed. */
-static int add_cache(struct plan *p, const char *what, const struct phase_price *price, int64_t tokens, struct err *e)
+static void add_cache(struct plan *p, const struct planned_phase *phase, const struct phase_price *price)
 {
-	double bytes = p->times * (double)price->cache_row_bytes * (double)tokens;
-	for (int i = 0; i < p->n_caches; i++)
-		if (p->cache_ids[i] == price->cache_id)
-			return 0;
-	if (p->n_caches == COMPARE_MAX_ROWS || table_row(&p->caches, e) < 0)
-		return -1;
-	p->cache_ids[p->n_caches++] = price->cache_id;
-	p->disk += bytes;
-	table_set(&p->caches, 0, "%s", what);
-	table_set(&p->caches, 1, "%s", price->cache);
-	table_set(&p->caches, 2, "%zu", price->cache_row_bytes);
-	table_set(&p->caches, 3, "%.0f", p->times * (double)tokens);
-	table_set(&p->caches, 4, "%.1f", bytes / 1048576);
-	return 0;
+	int i = 0;
+	while (i < p->n_caches && p->caches[i].id != price->cache_id)
+		i++;
+	struct planned_cache *c = &p->caches[i];
+	int64_t end = phase->skip + phase->tokens;
+	if (i == p->n_caches) {
+		BUG_ON(p->n_caches == 2 * COMPARE_MAX_ROWS);
+		p->n_caches++;
+		*c = (struct planned_cache){price->cache_id, phase->who, "", price->cache_row_bytes, p->times, phase->skip, end};
+		snprintf(c->text, sizeof c->text, "%s", price->cache);
+	}
+	c->begin = phase->skip < c->begin ? phase->skip : c->begin;
+	c->end = end > c->end ? end : c->end;
 }
 
-static int add_phase(struct plan *p, const char *what, const char *part, const struct train_spec *t, const struct masks_spec *m,
-		     const struct arch *arch, int64_t tokens, struct err *e)
+static int add_phase(struct plan *p, const struct planned_phase *phase, struct err *e)
 {
 	struct phase_price price;
-	const struct shape *s = &arch->shape;
-	int64_t batch = t ? t->batch_tokens : m->batch_tokens;
-	if (phase_price(p->run, t, m, arch, tokens, &price, e) < 0)
-		return err_prefix(e, "%s, %s", what, part);
+	const struct shape *s = &phase->arch->shape;
+	int64_t batch = phase->train ? phase->train->batch_tokens : phase->masks->batch_tokens, tokens = phase->times * phase->tokens;
+	if (phase_price(p->run, phase->train, phase->masks, phase->arch, phase->kept, tokens, &price, e) < 0)
+		return err_prefix(e, "%s, %s", phase->who, phase->part);
 	size_t total = session_total(price.bytes);
 	p->flops += p->times * price.flops;
 	p->disk += p->times * (double)price.checkpoint_bytes;
@@ -90,28 +103,37 @@ static int add_phase(struct plan *p, const char *what, const char *part, const s
 	if (table_row(&p->phases, e) < 0 || table_row(&p->memory, e) < 0)
 		return -1;
 	struct table *f = &p->phases;
-	table_set(f, 0, "%s", what);
-	table_set(f, 1, "%s", part);
+	table_set(f, 0, "%s", phase->who);
+	table_set(f, 1, "%s", phase->part);
 	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
-	table_set(f, 3, "%zu", arch_n_params(arch));
+	table_set(f, 3, "%zu", arch_n_params(phase->arch));
 	table_set(f, 4, "%lld", (long long)tokens);
 	table_set(f, 5, "%lld", (long long)(tokens / batch));
 	table_set(f, 6, "%d", price.micro_batch);
 	table_set(f, 7, "%.3g", price.flops);
 	table_set(f, 8, "%.1f MiB", mib(total));
-	table_set(&p->memory, 0, "%s", what);
-	table_set(&p->memory, 1, "%s", part);
+	table_set(&p->memory, 0, "%s", phase->who);
+	table_set(&p->memory, 1, "%s", phase->part);
 	for (int i = 0; i < MEMORY_OWNERS; i++)
 		table_set(&p->memory, i + 2, "%.1f", mib(price.bytes[i]));
-	return price.cache_row_bytes ? add_cache(p, what, &price, tokens, e) : 0;
+	if (price.cache_row_bytes)
+		add_cache(p, phase, &price);
+	return 0;
 }
 
-/* The search, without the extensions that nobody can foresee, and the training itself. */
-static int add_training(struct plan *p, const char *name, const struct train_spec *t, const struct arch *arch, int64_t budget, struct err *e)
+/* phase: all but part, tokens, times. The search, without the extensions that nobody can foresee, and the training itself. */
+static int add_training(struct plan *p, struct planned_phase *phase, int64_t budget, struct err *e)
 {
-	if (t->lr.n > 1 && add_phase(p, name, "rates", t, NULL, arch, t->lr.n * search_tokens(t, budget), e) < 0)
+	const struct train_spec *t = phase->train;
+	phase->part = "rates";
+	phase->tokens = search_tokens(t, budget);
+	phase->times = t->lr.n;
+	if (t->lr.n > 1 && add_phase(p, phase, e) < 0)
 		return -1;
-	return add_phase(p, name, "train", t, NULL, arch, budget / t->batch_tokens * t->batch_tokens, e);
+	phase->part = "train";
+	phase->tokens = budget / t->batch_tokens * t->batch_tokens;
+	phase->times = 1;
+	return add_phase(p, phase, e);
 }
 
 /* Does a student before this one learn the same masks? */
@@ -137,9 +159,16 @@ static int add_student(struct plan *p, int i, struct err *e)
 	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : 0;
 	if (init_arch(p->run, s->init, &arch, e) < 0)
 		return -1;
-	if (m && !masks_before(p->run, i) && add_phase(p, name, "masks", NULL, m, &p->run->teachers[0].model.layout.arch, spent, e) < 0)
+	struct planned_phase masks = {.who = name, .part = "masks", .masks = m, .arch = &p->run->teachers[0].model.layout.arch, .tokens = spent, .times = 1};
+	if (m && !masks_before(p->run, i) && add_phase(p, &masks, e) < 0)
 		return -1;
-	return add_training(p, name, s->train, &arch, s->train->tokens - spent, e);
+	struct kept kept;
+	if (init_kept(p->run, s->init, &arch, &kept, e) < 0)
+		return -1;
+	struct planned_phase train = {.who = name, .train = s->train, .arch = &arch, .kept = kept.block ? &kept : NULL, .skip = spent};
+	int rc = add_training(p, &train, s->train->tokens - spent, e);
+	kept_release(&kept);
+	return rc;
 }
 
 /* A teacher that does not exist yet: its shape is known, and that is all that prices need. */
@@ -150,7 +179,7 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teachers[0].model.layout, &arch, e) < 0)
 		return -1;
 	run->teachers[0].dir = pool_strdup(&run->recipe.pool, "the teacher");
-	return add_training(p, "teacher", t->train, &arch, t->train->tokens, e);
+	return add_training(p, &(struct planned_phase){.who = "teacher", .train = t->train, .arch = &arch}, t->train->tokens, e);
 }
 
 static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
@@ -218,10 +247,36 @@ static int begin_table(struct table *t, const char *const *head, int n, struct e
 	return 0;
 }
 
+static int print_caches(struct plan *p, struct err *e)
+{
+	static const char *const head[] = {"student", "cache", "bytes per token", "tokens", "MiB"};
+	struct table t = {0};
+	int rc = -1;
+	TRY(begin_table(&t, head, sizeof head / sizeof *head, e));
+	for (int i = 0; i < p->n_caches; i++) {
+		const struct planned_cache *c = &p->caches[i];
+		double tokens = c->seeds * (double)(c->end - c->begin), bytes = tokens * (double)c->row_bytes;
+		TRY(table_row(&t, e));
+		table_set(&t, 0, "%s", c->first);
+		table_set(&t, 1, "%s", c->text);
+		table_set(&t, 2, "%zu", c->row_bytes);
+		table_set(&t, 3, "%.0f", tokens);
+		table_set(&t, 4, "%.1f", bytes / 1048576);
+		p->disk += bytes;
+	}
+	if (p->n_caches) {
+		printf("\ncaches of soft targets, at most (before compression)\n");
+		table_print(&t, stdout);
+	}
+	rc = 0;
+out:
+	table_release(&t);
+	return rc;
+}
+
 int plan_print(struct run *run, struct err *e)
 {
 	static const char *const phase_head[] = {"student", "phase", "shape", "parameters", "tokens", "steps", "micro-batch", "FLOPs", "memory"};
-	static const char *const cache_head[] = {"student", "cache", "bytes per token", "tokens", "MiB"};
 	const char *memory_head[MEMORY_OWNERS + 2] = {"student", "MiB of"};
 	const struct recipe_spec *r = run->spec;
 	struct plan p = {.run = run, .times = 1};
@@ -230,7 +285,6 @@ int plan_print(struct run *run, struct err *e)
 		memory_head[i + 2] = memory_owner_name((enum memory_owner)i);
 	TRY(begin_table(&p.phases, phase_head, sizeof phase_head / sizeof *phase_head, e));
 	TRY(begin_table(&p.memory, memory_head, MEMORY_OWNERS + 2, e));
-	TRY(begin_table(&p.caches, cache_head, sizeof cache_head / sizeof *cache_head, e));
 	printf("recipe %s (%s), %s, %d thread%s, %s\n", r->name, run->recipe.path, run->ops->name, run->ops->n_threads, run->ops->n_threads == 1 ? "" : "s",
 	       run->ops->matmul_bf16 ? "bf16 products" : "fp32");
 	TRY(print_data(run, e));
@@ -242,10 +296,7 @@ int plan_print(struct run *run, struct err *e)
 	table_print(&p.phases, stdout);
 	printf("\nmemory by owner\n");
 	table_print(&p.memory, stdout);
-	if (p.n_caches) {
-		printf("\ncaches of soft targets, at most (before compression)\n");
-		table_print(&p.caches, stdout);
-	}
+	TRY(print_caches(&p, e));
 	double rate = STEP_SHARE * measured_flops_per_s(run->ops), minutes = ceil(p.flops / rate / 60);
 	printf("\ntotal: %.3g FLOPs, about %.0f minute%s here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of %s on disk\n",
 	       p.flops, minutes, minutes == 1 ? "" : "s", rate / 1e9, mib(p.peak), p.disk / 1048576,
@@ -255,6 +306,5 @@ int plan_print(struct run *run, struct err *e)
 out:
 	table_release(&p.phases);
 	table_release(&p.memory);
-	table_release(&p.caches);
 	return rc;
 }

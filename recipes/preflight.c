@@ -114,32 +114,23 @@ static int check_positions(const struct recipe_spec *r, const char *who, const s
 	return 0;
 }
 
-/* Which layers and dimensions a cut will keep is not known yet; that some are kept is enough to check losses. */
 static int check_losses(const struct run *run, const struct student_spec *s, const struct arch *arch, struct err *e)
 {
-	const struct arch *source = &run->teachers[0].model.layout.arch;
-	struct kept any = {0};
+	struct kept kept = {0};
 	struct supply *supply = NULL;
 	int rc = -1;
 	if (s->init->masks && s->init->masks->distill) {
-		if (supply_open(&supply, run, s->init->masks->distill, source, NULL, e) < 0)
-			return -1;
+		TRY(supply_open(&supply, run, s->init->masks->distill, &run->teachers[0].model.layout.arch, NULL, e));
 		supply_close(supply);
 	}
-	if (!s->train->distill)
-		return 0;
-	if (s->init->masks || s->init->layers.n) {
-		any.block = any.layers = calloc((size_t)(arch->shape.L + arch->shape.C), sizeof *any.layers);
-		BUG_ON(!any.block);
-		any.hidden = any.layers + arch->shape.L;
-		for (int l = 0; l < arch->shape.L; l++)
-			any.layers[l] = l;
+	if (s->train->distill) {
+		TRY(init_kept(run, s->init, arch, &kept, e));
+		TRY(supply_open(&supply, run, s->train->distill, arch, kept.block ? &kept : NULL, e));
+		supply_close(supply);
 	}
-	TRY(supply_open(&supply, run, s->train->distill, arch, any.block ? &any : NULL, e));
-	supply_close(supply);
 	rc = 0;
 out:
-	kept_release(&any);
+	kept_release(&kept);
 	return rc;
 }
 

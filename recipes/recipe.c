@@ -81,7 +81,7 @@ static const struct key distill_keys[] = {
 	{"schedule", KEY_CHOICE, AT(distill_spec, one.schedule), NULL, "linear", .choices = loss_schedules, .unless = "losses", .doc = "how what has an end goes there over the steps of the phase; constant: not at all"},
 	{"losses", KEY_SECTIONS, AT(distill_spec, losses), .section = &loss_section, .doc = "several, with plain weights, instead of the keys above (`distill: [ … ]` is short for it)"},
 	{"preset", KEY_CHOICE, AT(distill_spec, preset), NULL, "none", .choices = presets, .doc = "distilbert: [{ce: 2}, {loss: forward_kl, weight: 5, temperature: 2}, {loss: hidden_cosine, student_layers: -1, teacher_layers: -1}], the weights of its authors' script"},
-	{"balance", KEY_CHOICE, AT(distill_spec, balance), NULL, "none", .choices = balances, .doc = "magnitude: losses are scaled to the size of the first, so that weights alone say what counts"},
+	{"balance", KEY_CHOICE, AT(distill_spec, balance), NULL, "none", .choices = balances, .doc = "magnitude: every inner loss is scaled to the size of the weighted divergences (of cross-entropy where there are none), by running means over the steps before; the first step leaves inner losses out"},
 	{"skip_separators", KEY_BOOL, AT(distill_spec, skip_separators), NULL, "true", .doc = "leave targets that are document separators to CE alone: many teachers never saw them"},
 	{"cache", KEY_SECTION, AT(distill_spec, cache), .section = &cache_keys_section, .doc = "learn from what the teacher said once; absent: it runs beside the student"},
 	{0},

@@ -72,6 +72,23 @@ out:
 	return -1;
 }
 
+static void log_inner(const struct distill_inner *item, const struct inner_term *first, const char *label)
+{
+	static const char *const projections[] = {[PROJECTION_NONE] = "", [PROJECTION_KEPT] = ", on the columns that the cut kept",
+						  [PROJECTION_LEARNED] = ", through a learned projection"};
+	char pairs[512] = "";
+	for (int k = 0, n = 0; k < item->n_pairs && n < (int)sizeof pairs - 16; k++)
+		n += snprintf(pairs + n, sizeof pairs - (size_t)n, "%s%d of %d", k ? ", " : "", first[k].student_layer, first[k].teacher_layer);
+	log_line("%s: %s, student layer of teacher layer: %s%s", label, loss_names[item->spec->loss], pairs,
+		 item->kind == INNER_RELATIONS ? "" : projections[first->projection]);
+}
+
+void supply_log(const struct supply *s, const char *label)
+{
+	for (int i = 0, at = 0; i < s->plan.n_inner; at += s->plan.inner[i++].n_pairs)
+		log_inner(&s->plan.inner[i], &s->inner[at], label);
+}
+
 /* ---- caches ---- */
 
 static void set_cache(struct supply *s)
@@ -100,10 +117,17 @@ static int n_columns(const struct supply *s, int i)
 	return n < V ? n : V;
 }
 
+/* In bf16 the same checkpoint says something else. */
+static uint64_t teacher_identity(const struct run_teacher *t)
+{
+	uint64_t parts[] = {t->hash, 16};
+	return t->ops && t->ops->matmul_bf16 ? hash_bytes(parts, sizeof parts) : t->hash;
+}
+
 static struct cache_identity identity_of(const struct supply *s, int i)
 {
 	const struct run *run = s->run;
-	return (struct cache_identity){.teacher = run->teachers[i].hash, .tokenizer = run->corpus.tokenizer ? tokenizer_hash(run->corpus.tokenizer) : 0,
+	return (struct cache_identity){.teacher = teacher_identity(&run->teachers[i]), .tokenizer = run->corpus.tokenizer ? tokenizer_hash(run->corpus.tokenizer) : 0,
 				       .corpus = run->corpus.train_hash, .V = n_columns(s, i), .C = teacher_of(s, i)->layout.arch.shape.C};
 }
 
@@ -251,7 +275,8 @@ static int walk(struct filler *f, const struct supply_stream *stream, struct bat
 			goto out;
 		}
 	}
-	TRY(cache_sync(f->cache, e));
+	if (f->open)
+		TRY(cache_sync(f->cache, e));
 	rc = 0;
 out:
 	if (f->open)

@@ -29,6 +29,8 @@ struct supply_stream {
 int supply_open(struct supply **out, const struct run *, const struct distill_spec *, const struct arch *student, const struct kept *kept,
                 struct err *);
 void supply_close(struct supply *); /* NULL is fine */
+/* One line for each inner loss: which layer follows which, and through what. */
+void supply_log(const struct supply *, const char *label);
 /* Sets teachers, terms and inner losses. */
 void supply_session(struct supply *, struct session_options *);
 /* Opens the caches, runs the teachers over what they lack of the stream, and hands them to the session options. Nothing to

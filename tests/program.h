@@ -195,7 +195,7 @@ static inline char *repeatable(const char *root, const char *relative, size_t *n
 	struct err e;
 	snprintf(path, sizeof path, "%s/%s", root, relative);
 	assert_ok(fsio_read_file(path, 1 << 26, &text, n, &e), &e);
-	if (ends_in(relative, "report.md") || ends_in(relative, "report.html") || !strcmp(relative, "lock"))
+	if (ends_in(relative, "report.md") || ends_in(relative, "report.html") || !strcmp(relative, "lock") || ends_in(relative, "/lock"))
 		*n = 0; /* their figures stand in report.json too */
 	else if (ends_in(relative, "metrics.csv") || ends_in(relative, "masks.csv")) {
 		drop_rates(text);
@@ -253,7 +253,7 @@ static inline char *fingerprint(const char *root)
 	return text;
 }
 
-/* Bytes of metrics written so far: how far a run is, without a clock. */
+/* Bytes of metrics and of caches' records written so far: how far a run is, without a clock. */
 static inline size_t progress_of(const char *root)
 {
 	struct tree t;
@@ -263,11 +263,30 @@ static inline size_t progress_of(const char *root)
 		struct stat s;
 		char path[2048];
 		snprintf(path, sizeof path, "%s/%s", root, t.paths[i]);
-		if (ends_in(path, "/metrics.csv") && !strstr(path, "/result/") && stat(path, &s) == 0)
+		bool counts = ends_in(path, "/records") || (ends_in(path, "/metrics.csv") && !strstr(path, "/result/"));
+		if (counts && stat(path, &s) == 0)
 			sum += (size_t)s.st_size;
 	}
 	tree_close(&t);
 	return sum;
+}
+
+/* Starts the run and kills it once it has written `more` bytes more (progress_of) and some moments have passed. */
+static inline int run_and_kill(const char *command, const char *dir, size_t more, unsigned moments, int how)
+{
+	size_t goal = progress_of(dir) + more;
+	int status;
+	pid_t child = program_start(command, 0), ended = 0;
+	while (!(ended = waitpid(child, &status, WNOHANG)) && progress_of(dir) < goal)
+		usleep(300);
+	for (; !ended && moments; moments--)
+		if (!(ended = waitpid(child, &status, WNOHANG)))
+			usleep(100);
+	if (!ended) {
+		kill(child, how);
+		assert_int_equal(waitpid(child, &status, 0), child);
+	}
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 #endif

@@ -157,24 +157,6 @@ static void the_loss_is_what_is_minimised(void **state)
 
 /* ---- disturbed runs ---- */
 
-/* Starts the run and kills it once it has written `more` bytes of metrics and some moments have passed. */
-static int run_and_kill(const char *command, const char *dir, size_t more, unsigned moments, int how)
-{
-	size_t goal = progress_of(dir) + more;
-	int status;
-	pid_t child = program_start(command, 0), ended = 0;
-	while (!(ended = waitpid(child, &status, WNOHANG)) && progress_of(dir) < goal)
-		usleep(300);
-	for (; !ended && moments; moments--)
-		if (!(ended = waitpid(child, &status, WNOHANG)))
-			usleep(100);
-	if (!ended) {
-		kill(child, how);
-		assert_int_equal(waitpid(child, &status, 0), child);
-	}
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 static unsigned draw(int i, size_t below)
 {
 	return rng_below(29, RNG_TEST, 0, (uint64_t)i, (uint32_t)below);
