@@ -1,7 +1,5 @@
 #include "recipes/session.h"
 
-#include "losses/hidden_loss.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -79,26 +77,14 @@ static void want_for_teacher(struct reservation *r, const struct session_options
 		want(r, o->ops, l);
 }
 
-static void want_for_inner(struct reservation *r, const struct session_options *o, const struct inner_term *t)
-{
-	const struct shape *s = &o->arch->shape;
-	struct relation_shape own = {s->NH, s->NKV, s->HD};
-	if (t->kind == INNER_RELATIONS)
-		want(r, o->ops, relation_loss_limits(o->student.T, t->relation_heads, own, t->teacher_heads));
-	else
-		want(r, o->ops, hidden_loss_limits(o->student.B * o->student.T, s->C, t->teacher_C, t->projection == PROJECTION_LEARNED));
-}
-
 static struct reservation reservation_of(const struct session_options *o)
 {
 	const struct evaluator_options eo = {.sequence_length = o->eval_sequence_length};
 	struct reservation r = {.n = 0};
-	want(&r, o->ops, transformer_limits(o->arch, o->student.B * o->student.T, fused_head_chunk_rows(o->arch->shape.V, FUSED_HEAD_CHUNK_BYTES)));
+	want(&r, o->ops, student_limits(o->arch, &o->student));
 	want(&r, o->eval_ops, evaluator_limits(o->arch, &eo));
 	for (int i = 0; i < o->n_teachers; i++)
 		want_for_teacher(&r, o, &o->teachers[i]);
-	for (int i = 0; i < o->student.n_inner; i++)
-		want_for_inner(&r, o, &o->student.inner[i]);
 	return r;
 }
 
