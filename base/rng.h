@@ -17,6 +17,7 @@ enum rng_stream {
 	RNG_TEST,       /* whatever a test needs */
 	RNG_TEACHER_SAMPLE, /* importance-sampled soft targets; step = row's key, index = draw */
 	RNG_PROJECTION, /* learned projections of hidden states; step = projection, index = element */
+	RNG_IMPORTANCE, /* random scores; index = unit */
 };
 
 /* The function itself: 128 bits of counter and 64 of key to 128 bits. */

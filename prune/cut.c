@@ -3,22 +3,23 @@
 
 #include <string.h>
 
-/* The target's entries along one side of a matrix: entry i belongs to unit units[i / width] (NULL: unit i / width) of the
- * source, and carries its z (NULL: 1). */
+/* The target's entries along one side of a matrix: entry i belongs to unit units[i / width] (NULL: unit i / width) + shift of
+ * the source, and carries its z (NULL: 1). */
 struct axis {
 	size_t n, width;
 	const int *units;
 	const float *z;
+	size_t shift;
 };
 
 static size_t source_of(const struct axis *a, size_t i, float *factor)
 {
-	size_t unit = a->units ? (size_t)a->units[i / a->width] : i / a->width;
+	size_t unit = (a->units ? (size_t)a->units[i / a->width] : i / a->width) + a->shift;
 	*factor *= a->z ? a->z[unit] : 1;
 	return unit * a->width + i % a->width;
 }
 
-/* dst (rows->n, cols->n) = factors * rows and columns of src (…, src_cols). */
+/* dst (rows->n, cols->n) = factors * rows and columns of src (…, src_cols); += where the rows are shifted. */
 static void copy_part(float *dst, const struct axis *rows, const struct axis *cols, const float *src, size_t src_cols,
 		      float scale)
 {
@@ -28,7 +29,8 @@ static void copy_part(float *dst, const struct axis *rows, const struct axis *co
 		for (size_t c = 0; c < cols->n; c++) {
 			float factor = row_factor;
 			size_t at = source_of(cols, c, &factor);
-			dst[r * cols->n + c] = factor * from[at];
+			float *to = &dst[r * cols->n + c];
+			*to = rows->shift ? *to + factor * from[at] : factor * from[at];
 		}
 	}
 }
@@ -39,11 +41,12 @@ struct cut {
 	const float *src;
 	float *dst;
 	int from, to;   /* layer of the source and of the target; -1: globals */
+	int merge;      /* groups of the source in one of the target */
 	float layer_z;
 	struct axis hidden, hidden_z, q, k, context, ffn, ffn_z; /* kept units; _z and context: with their factors */
 };
 
-static const struct axis one_column = {1, 1, NULL, NULL};
+static const struct axis one_column = {1, 1, NULL, NULL, 0};
 
 /* Copies rows of a parameter that the family may lack. The part starts at row src_row of the source, dst_row of the target. */
 static void copy_rows(const struct cut *c, enum param_kind kind, size_t src_row, size_t dst_row, const struct axis *rows,
@@ -67,8 +70,12 @@ static void copy_qkv(const struct cut *c, enum param_kind kind, const struct axi
 	const struct shape *s = &c->source->arch.shape;
 	size_t HD = (size_t)s->HD, src_q = (size_t)s->NH * HD, src_kv = (size_t)s->NKV * HD;
 	copy_rows(c, kind, 0, 0, &c->q, cols, src_cols, 1);
-	copy_rows(c, kind, src_q, c->q.n, &c->k, cols, src_cols, 1);
-	copy_rows(c, kind, src_q + src_kv, c->q.n + c->k.n, &c->k, cols, src_cols, 1);
+	for (int i = 0; i < c->merge; i++) { /* the mean of a run of groups */
+		struct axis k = c->k;
+		k.shift = (size_t)i;
+		copy_rows(c, kind, src_q, c->q.n, &k, cols, src_cols, 1 / (float)c->merge);
+		copy_rows(c, kind, src_q + src_kv, c->q.n + c->k.n, &k, cols, src_cols, 1 / (float)c->merge);
+	}
 }
 
 static void copy_gate_up(const struct cut *c, enum param_kind kind, const struct axis *cols, size_t src_cols)
@@ -80,7 +87,7 @@ static void copy_gate_up(const struct cut *c, enum param_kind kind, const struct
 static void cut_globals(const struct cut *c)
 {
 	const struct shape *s = &c->source->arch.shape;
-	const struct axis words = {(size_t)s->V, 1, NULL, NULL};
+	const struct axis words = {(size_t)s->V, 1, NULL, NULL, 0};
 	size_t C = (size_t)s->C;
 	copy_rows(c, PARAM_EMBED, 0, 0, &words, &c->hidden_z, C, 1);
 	copy_rows(c, PARAM_HEAD, 0, 0, &words, &c->hidden, C, 1);
@@ -91,7 +98,7 @@ static void cut_globals(const struct cut *c)
 static void cut_layer(const struct cut *c)
 {
 	const struct shape *s = &c->source->arch.shape;
-	const struct axis head_width = {(size_t)s->HD, 1, NULL, NULL};
+	const struct axis head_width = {(size_t)s->HD, 1, NULL, NULL, 0};
 	size_t C = (size_t)s->C;
 	copy_vector(c, PARAM_ATTN_NORM, &c->hidden_z, 1);
 	copy_qkv(c, PARAM_QKV, &c->hidden, C);
@@ -115,11 +122,11 @@ static void enter_layer(struct cut *c, int i, const struct kept *kept, const str
 	c->to = i;
 	c->from = kept->layers[i];
 	c->layer_z = z->layers ? z->layers[l] : 1;
-	c->q = (struct axis){(size_t)t->NH * HD, HD, kept->heads + n * (size_t)t->NH, NULL};
-	c->k = (struct axis){(size_t)t->NKV * HD, HD, kept->groups + n * (size_t)t->NKV, NULL};
+	c->q = (struct axis){(size_t)t->NH * HD, HD, kept->heads + n * (size_t)t->NH, NULL, 0};
+	c->k = (struct axis){(size_t)t->NKV * HD, HD, kept->groups + n * (size_t)t->NKV, NULL, 0};
 	c->context = c->q;
 	c->context.z = z->heads ? z->heads + l * (size_t)s->NH : NULL;
-	c->ffn = (struct axis){(size_t)t->F, 1, kept->ffn + n * (size_t)t->F, NULL};
+	c->ffn = (struct axis){(size_t)t->F, 1, kept->ffn + n * (size_t)t->F, NULL, 0};
 	c->ffn_z = c->ffn;
 	c->ffn_z.z = z->ffn ? z->ffn + l * (size_t)s->F : NULL;
 }
@@ -129,13 +136,13 @@ void prune_cut(const struct param_layout *source, const float *src, const struct
 {
 	static const struct host_masks ones = {0};
 	size_t C = (size_t)target->arch.shape.C;
-	struct cut c = {.source = source, .target = target, .src = src, .dst = dst, .from = -1, .to = -1};
+	struct cut c = {.source = source, .target = target, .src = src, .dst = dst, .from = -1, .to = -1, .merge = kept->merge};
 	BUG_ON(source->arch.shape.HD != target->arch.shape.HD || source->arch.shape.V != target->arch.shape.V);
-	BUG_ON(source->arch.tied != target->arch.tied);
+	BUG_ON(source->arch.tied != target->arch.tied || kept->merge < 1);
 	if (!z)
 		z = &ones;
-	c.hidden = (struct axis){C, 1, kept->hidden, NULL};
-	c.hidden_z = (struct axis){C, 1, kept->hidden, z->hidden};
+	c.hidden = (struct axis){C, 1, kept->hidden, NULL, 0};
+	c.hidden_z = (struct axis){C, 1, kept->hidden, z->hidden, 0};
 	memset(dst, 0, target->n_elems * sizeof *dst);
 	cut_globals(&c);
 	for (int i = 0; i < target->arch.shape.L; i++) {

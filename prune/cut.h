@@ -12,11 +12,14 @@
 struct kept {
 	int *layers;  /* (L_T) */
 	int *hidden;  /* (C_T) */
-	int *groups;  /* (L_T, NKV_T) key-value heads of the source */
+	int *groups;  /* (L_T, NKV_T) key-value heads of the source, or the first of each run that is merged */
 	int *heads;   /* (L_T, NH_T) query heads of the source, group by group */
 	int *ffn;     /* (L_T, F_T) */
+	int merge;    /* each kept group is the mean of `merge` consecutive ones of the source; 1: it is one of them */
 	void *block;
 };
+/* Room for the units of that target, zeroed, merge 1. */
+int kept_alloc(struct kept *, const struct shape *target, struct err *);
 /* The kept units of z != 0 (NULL: all kept), checked to have the target's counts: a mask that has not is refused by name
  * (err_user). Rows of layers that go are not looked at. A group is kept when one of its query heads is. */
 int kept_from_masks(struct kept *, const struct arch *source, const struct arch *target, const struct host_masks *,

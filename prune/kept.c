@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int allocate(struct kept *k, const struct shape *t, struct err *e)
+int kept_alloc(struct kept *k, const struct shape *t, struct err *e)
 {
 	size_t L = (size_t)t->L, C = (size_t)t->C, G = L * (size_t)t->NKV, H = L * (size_t)t->NH, F = L * (size_t)t->F;
 	int *at = calloc(L + C + G + H + F, sizeof *at);
-	*k = (struct kept){.block = at};
+	*k = (struct kept){.merge = 1, .block = at};
 	if (!at)
 		return err_run(e, "cut: out of memory");
 	k->layers = at;
@@ -74,7 +74,7 @@ int kept_from_masks(struct kept *k, const struct arch *source, const struct arch
 {
 	const struct shape *s = &source->shape, *t = &target->shape;
 	int rc = -1;
-	TRY(allocate(k, t, e));
+	TRY(kept_alloc(k, t, e));
 	TRY(list_row("layers", -1, z->layers, s->L, t->L, k->layers, e));
 	TRY(list_row("hidden", -1, z->hidden, s->C, t->C, k->hidden, e));
 	for (int i = 0; i < t->L; i++) {

@@ -22,12 +22,15 @@ static int check_sizes(const struct size_rule *rules, size_t n, struct err *e)
 	return 0;
 }
 
-static int check_groups(const struct shape *t, const struct shape *s, struct err *e)
+static int check_groups(const struct shape *t, const struct shape *s, bool merge, struct err *e)
 {
 	if (t->NH % t->NKV)
 		return err_user(e, "target: heads %d is not a multiple of kv_heads %d; every group keeps the same number of "
 				"query heads", t->NH, t->NKV);
-	if (t->NH / t->NKV > s->NH / s->NKV)
+	if (merge && s->NKV % t->NKV)
+		return err_user(e, "target: kv_heads %d does not divide the source's %d; key-value heads are merged in runs of equal "
+				"length", t->NKV, s->NKV);
+	if (!merge && t->NH / t->NKV > s->NH / s->NKV)
 		return err_user(e, "target: heads %d over kv_heads %d makes groups of %d query heads, the source's have %d; ask "
 				"for at most %d heads", t->NH, t->NKV, t->NH / t->NKV, s->NH / s->NKV, t->NKV * (s->NH / s->NKV));
 	return 0;
@@ -44,7 +47,7 @@ static int check_loadable(const struct arch *a, struct err *e)
 	return 0;
 }
 
-int target_arch(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
+static int make_arch(struct arch *out, const struct arch *source, const struct target *target, bool merge, struct err *e)
 {
 	struct arch a = *source;
 	const struct shape *s = &source->shape;
@@ -57,10 +60,20 @@ int target_arch(struct arch *out, const struct arch *source, const struct target
 	};
 	int rc = -1;
 	TRY(check_sizes(rules, sizeof rules / sizeof *rules, e));
-	TRY(check_groups(&a.shape, s, e));
+	TRY(check_groups(&a.shape, s, merge, e));
 	TRY(check_loadable(&a, e));
 	*out = a;
 	rc = 0;
 out:
 	return rc;
+}
+
+int target_arch(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
+{
+	return make_arch(out, source, target, false, e);
+}
+
+int target_arch_merged(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
+{
+	return make_arch(out, source, target, true, e);
 }
