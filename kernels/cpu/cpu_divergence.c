@@ -29,22 +29,23 @@ ALWAYS_INLINE float y_of(const struct scales *v, float t)
 	return (t - v->max_t) * v->inv_tau;
 }
 
-/* ---- mixtures: m = b + c (o - b), b the distribution that weighs more, so that log(m/b) = log1p(u) keeps its precision
- * when m is close to b ---- */
+/* ---- mixtures: m = b + c (o - b), b the distribution that weighs more, so that log(m/b) keeps its precision when m is
+ * close to b ---- */
 
 struct mixed {
 	float p, q;
 	float near, far; /* log m/b, log o/m */
 	float product;   /* p q / m */
 };
-/* Beside b, 1e-37 is nothing, or b itself is nothing: then m is c o. */
+/* Beside m, 1e-37 is nothing, or m is. Where b is nothing, m is c o. */
 ALWAYS_INLINE struct mixed mixed_of(const struct scales *v, float s, float t, float c, float log_c, bool near_p)
 {
 	float x = x_of(v, s), y = y_of(v, t), q = v->cs * cpu_exp_low(x), p = v->ct * cpu_exp_low(y);
 	float b = near_p ? p : q, o = near_p ? q : p, log_ratio = near_p ? x - y - v->shift : y - x + v->shift;
-	float u = c * (o - b) / (b + 1e-37f), near = cpu_log1p(u);
+	float more = c * (o - b), inv_m = 1.0f / (b + more + 1e-37f), share = b * inv_m; /* b / m */
+	float near = -cpu_log_near(share, -more * inv_m);
 	float far = b > 1e-30f ? log_ratio - near : -log_c;
-	return (struct mixed){.p = p, .q = q, .near = near, .far = o > 0.0f ? far : 0.0f, .product = o / (1.0f + u)};
+	return (struct mixed){.p = p, .q = q, .near = near, .far = o > 0.0f ? far : 0.0f, .product = o * share};
 }
 
 /* sums: KL(b,m), as sum of m - b - b log(m/b), terms >= 0; KL(o,m); sum of p q / m. */

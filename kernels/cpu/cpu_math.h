@@ -67,13 +67,12 @@ static inline float cpu_exp_both(float x, float *minus_one)
 	return x < -86.5f ? 0.0f : p + scale;
 }
 
-/* log(1 + x) for x in [-0.5, 3e38]: relative error <= 3e-7; a NaN may be lost (tests/test_ops_update.c).
- * 1 + x = 2^n (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); where n = 0, f is x itself, not its rounded sum with 1. */
-static inline float cpu_log1p(float x)
+/* log(v) for v in [1e-37, 3e38], given also x = v - 1 as exactly as it is known: relative error <= 3e-7; a NaN may be lost
+ * (tests/test_ops_update.c). v = 2^n (1 + f), 1 + f in [sqrt(1/2), sqrt(2)); where n = 0, f is x. */
+static inline float cpu_log_near(float v, float x)
 {
-	float sum = 1.0f + x;
 	uint32_t bits;
-	memcpy(&bits, &sum, 4);
+	memcpy(&bits, &v, 4);
 	int32_t n = (int32_t)(bits - 0x3f3504f3u) >> 23;
 	float f = n ? cpu_from_bits(bits - ((uint32_t)n << 23)) - 1.0f : x;
 	float p = -0x1.38b48ep-4f; /* minimax: f - f^2/2 + f^3 p(f), relative error 6e-9 */
@@ -85,6 +84,12 @@ static inline float cpu_log1p(float x)
 	p = p * f - 0x1.000228p-2f;
 	p = p * f + 0x1.555554p-2f;
 	return f + f * f * (p * f - 0.5f) + (float)n * 0.693147180559945f;
+}
+
+/* log(1 + x) for x in [-0.5, 3e38]. */
+static inline float cpu_log1p(float x)
+{
+	return cpu_log_near(1.0f + x, x);
 }
 
 static inline float cpu_sigmoid(float x)
