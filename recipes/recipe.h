@@ -141,7 +141,7 @@ enum { METRICS_CSV, METRICS_JSONL };
 struct report_spec {
 	const struct yaml_node *at;
 	char *reference;
-	int64_t bootstrap, sequence_length;
+	int64_t bootstrap, sequence_length, documents;
 	int metrics;
 	struct string_list notes;
 };

@@ -35,7 +35,8 @@ static int evaluate_domain(const struct run *run, struct loaded_model *m, const 
 {
 	struct evaluator_options o = {.sequence_length = (int)run->spec->report->sequence_length};
 	struct shard_documents docs = {0};
-	struct document_source source = shard_documents_open(&docs, d->eval, d->n_eval, 0, corpus_n_documents(d->eval, d->n_eval),
+	size_t n = corpus_n_documents(d->eval, d->n_eval), most = (size_t)run->spec->report->documents;
+	struct document_source source = shard_documents_open(&docs, d->eval, d->n_eval, 0, most && most < n ? most : n,
 							     documents_bos(run->corpus.tokenizer));
 	snprintf(out->domain, sizeof out->domain, "%s", d->name);
 	int rc = loaded_model_evaluate(m, teacher, &o, &source, &out->scores, NULL, NULL, e);
@@ -194,8 +195,8 @@ static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_
 	json_t *domains = json_object();
 	for (int i = 0; i < run->corpus.n_domains; i++)
 		json_object_set_new(domains, run->corpus.domains[i].name, stage_hash_json(run->corpus.domains[i].eval_hash));
-	return json_pack("{s:o,s:o,s:o,s:I}", "model", stage_hash_json(model_hash), "teacher", stage_hash_json(teacher_hash), "domains", domains,
-			 "sequence_length", (json_int_t)run->spec->report->sequence_length);
+	return json_pack("{s:o,s:o,s:o,s:I,s:I}", "model", stage_hash_json(model_hash), "teacher", stage_hash_json(teacher_hash), "domains", domains,
+			 "sequence_length", (json_int_t)run->spec->report->sequence_length, "documents", (json_int_t)run->spec->report->documents);
 }
 
 static int finish_student(const struct run *run, const struct init *in, const struct phase *p, const struct search *s, const char *name,

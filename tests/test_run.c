@@ -238,6 +238,22 @@ static void a_loss_that_is_not_finite_stops_the_run(void **state)
 
 /* ---- changed recipes ---- */
 
+static void fewer_documents_are_scored_when_asked(void **state)
+{
+	(void)state;
+	char *before;
+	copy_run("few");
+	before = fingerprint("few/students/halved/seed-7/train");
+	program_must("run tiny.yaml --out few --set report.documents=5");
+	json_t *r = read_json("few/students/halved/seed-7/result/result.json");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(json_object_get(r, "eval"), 0), "documents")), 5);
+	char *after = fingerprint("few/students/halved/seed-7/train");
+	assert_string_equal(before, after);
+	free(before);
+	free(after);
+	json_decref(r);
+}
+
 static void a_changed_student_is_run_again_and_only_that(void **state)
 {
 	(void)state;
@@ -558,6 +574,7 @@ int main(void)
 		cmocka_unit_test(interrupted_it_says_so_and_goes_on),
 		cmocka_unit_test(a_full_disk_is_one_line_and_no_loss),
 		cmocka_unit_test(a_loss_that_is_not_finite_stops_the_run),
+		cmocka_unit_test(fewer_documents_are_scored_when_asked),
 		cmocka_unit_test(a_changed_student_is_run_again_and_only_that),
 		cmocka_unit_test(another_teacher_is_another_run_of_everybody_who_learns_from_it),
 		cmocka_unit_test(another_architecture_is_another_teacher),
