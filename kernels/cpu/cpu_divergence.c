@@ -17,8 +17,8 @@ struct scales {
 static struct scales scales_of(const struct loss_temperature *h, const struct loss_block *k)
 {
 	return (struct scales){.inv_tau = h->inv_tau, .max_s = k->max_s, .max_t = k->max_t, .cs = (float)(1 / h->zs),
-			       .ct = (float)(1 / h->zt), .log_zs = (float)log(h->zs), .log_zt = (float)log(h->zt),
-			       .shift = (float)(log(h->zs) - log(h->zt))};
+			       .ct = (float)(1 / h->zt), .log_zs = (float)h->log_zs, .log_zt = (float)h->log_zt,
+			       .shift = (float)(h->log_zs - h->log_zt)};
 }
 ALWAYS_INLINE float x_of(const struct scales *v, float s)
 {

@@ -158,6 +158,8 @@ static void sum_row(struct row *r)
 		for (int i = 0; i < r->plan->n_temperatures; i++)
 			cpu_temperature_sums(&r->temperatures[i], &k);
 	}
+	for (int i = 0; i < r->plan->n_temperatures; i++)
+		cpu_temperature_finish(&r->temperatures[i]);
 }
 
 static struct loss_temperature *temperature_of(struct row *r, int term)

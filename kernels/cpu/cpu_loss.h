@@ -47,11 +47,13 @@ struct loss_temperature {
 	float inv_tau;
 	bool use_s, use_t, forward, reverse; /* sums wanted: zs, zt, and the two means (which need both) */
 	double zs, zt;
+	double log_zs, log_zt; /* by cpu_temperature_finish */
 	double mean_t; /* sum exp(y) (y - x) */
 	double mean_s; /* sum exp(x) (x - y) */
 	double c_q, c_qd, c_p; /* gradient: exp(x) (c_q + c_qd (x - y)) - c_p exp(y) */
 };
 void cpu_temperature_sums(struct loss_temperature *h, const struct loss_block *k);
+void cpu_temperature_finish(struct loss_temperature *h); /* after a row's last block */
 double cpu_temperature_forward(const struct loss_temperature *h); /* KL(p,q) */
 double cpu_temperature_reverse(const struct loss_temperature *h); /* KL(q,p) */
 /* Adds weight tau d/ds of f KL(p,q) + r KL(q,p) to the coefficients. */

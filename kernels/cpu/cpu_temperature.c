@@ -63,14 +63,20 @@ void cpu_temperature_sums(struct loss_temperature *h, const struct loss_block *k
 		sum_teacher(h, k);
 }
 
+void cpu_temperature_finish(struct loss_temperature *h)
+{
+	h->log_zs = h->use_s ? log(h->zs) : 0;
+	h->log_zt = h->use_t ? log(h->zt) : 0;
+}
+
 double cpu_temperature_forward(const struct loss_temperature *h)
 {
-	return h->mean_t / h->zt - log(h->zt) + log(h->zs);
+	return h->mean_t / h->zt - h->log_zt + h->log_zs;
 }
 
 double cpu_temperature_reverse(const struct loss_temperature *h)
 {
-	return h->mean_s / h->zs - log(h->zs) + log(h->zt);
+	return h->mean_s / h->zs - h->log_zs + h->log_zt;
 }
 
 void cpu_temperature_add_kl(struct loss_temperature *h, double weight, double f, double r)
@@ -81,7 +87,7 @@ void cpu_temperature_add_kl(struct loss_temperature *h, double weight, double f,
 	}
 	if (r != 0) { /* q (log q - log p - KL(q,p)) */
 		h->c_qd += weight * r / h->zs;
-		h->c_q += weight * r * (log(h->zt) - log(h->zs) - cpu_temperature_reverse(h)) / h->zs;
+		h->c_q += weight * r * (h->log_zt - h->log_zs - cpu_temperature_reverse(h)) / h->zs;
 	}
 }
 
