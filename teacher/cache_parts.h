@@ -41,7 +41,7 @@ void cache_index_release(struct cache_index *x);
 /* ---- cache_record.c: rows to bytes and back ---- */
 
 /* A payload is the byte planes of all arrays of a segment: those of the arrays' noisy low bytes as they are, then the
- * others deflated. ids are 32 bits, ragged rows stand one after another. */
+ * others deflated. Ids are 32 bits, less the high bytes that the vocabulary never fills; ragged rows stand one after another. */
 struct cache_codec {
 	struct cache_spec spec;
 	int V, C;

@@ -15,22 +15,31 @@ struct layout { /* of the planes: the deflated ones of all arrays, then the nois
 	size_t n_clean, n_noise;
 };
 
+/* Bytes that a number up to `largest` needs. */
+static int bytes_for(uint32_t largest)
+{
+	return largest >> 24 ? 4 : largest >> 16 ? 3 : largest >> 8 ? 2 : 1;
+}
+
 /* n_rows rows with n_ids ids in all. */
 static struct layout layout_of(const struct cache_codec *c, size_t n_rows, size_t n_ids)
 {
 	struct layout l = {.n_clean = 0};
 	enum cache_kind kind = c->spec.kind;
-	int bits32 = kind == CACHE_HIDDEN ? 0 : 4, wide = c->spec.value_type == DTYPE_F32;
+	bool hidden = kind == CACHE_HIDDEN, wide = c->spec.value_type == DTYPE_F32;
+	int real = hidden ? 0 : 4, id = hidden ? 0 : bytes_for((uint32_t)c->V - 1);
 	for (int a = COUNTS; a < IDS; a++)
 		l.n[a] = n_rows;
 	l.n[IDS] = n_ids;
 	l.n[VALUES] = kind == CACHE_HIDDEN ? n_rows * (size_t)c->C : n_ids;
-	l.width[COUNTS] = l.width[LSE] = l.width[CE] = l.width[IDS] = bits32;
-	l.width[TAIL] = kind == CACHE_SAMPLED ? 0 : bits32;
-	l.width[ARGMAX] = kind == CACHE_SAMPLED ? bits32 : 0;
+	l.width[COUNTS] = hidden ? 0 : bytes_for((uint32_t)c->spec.K);
+	l.width[LSE] = l.width[CE] = real;
+	l.width[IDS] = id;
+	l.width[TAIL] = kind == CACHE_SAMPLED ? 0 : real;
+	l.width[ARGMAX] = kind == CACHE_SAMPLED ? id : 0;
 	l.width[VALUES] = wide ? 4 : 2;
 	l.noisy[TAIL] = l.width[TAIL] / 2;
-	l.noisy[LSE] = l.noisy[CE] = bits32 / 2;
+	l.noisy[LSE] = l.noisy[CE] = real / 2;
 	l.noisy[VALUES] = wide ? 2 : 0;
 	for (int a = 0; a < ARRAYS; a++) {
 		l.clean_at[a] = l.n_clean;
@@ -62,18 +71,16 @@ static struct lanes lanes_of(const struct layout *l, uint8_t *planes, enum array
 
 static inline void put(const struct lanes *s, size_t i, uint32_t v)
 {
-	s->p[0][i] = (uint8_t)v;
-	s->p[1][i] = (uint8_t)(v >> 8);
-	if (s->width == 2)
-		return;
-	s->p[2][i] = (uint8_t)(v >> 16);
-	s->p[3][i] = (uint8_t)(v >> 24);
+	for (int p = 0; p < s->width; p++)
+		s->p[p][i] = (uint8_t)(v >> 8 * p);
 }
 
 static inline uint32_t get(const struct lanes *s, size_t i)
 {
-	uint32_t v = s->p[0][i] | (uint32_t)s->p[1][i] << 8;
-	return s->width == 2 ? v : v | (uint32_t)s->p[2][i] << 16 | (uint32_t)s->p[3][i] << 24;
+	uint32_t v = 0;
+	for (int p = 0; p < s->width; p++)
+		v |= (uint32_t)s->p[p][i] << 8 * p;
+	return v;
 }
 
 static inline uint32_t bits_of(float f)
@@ -105,7 +112,7 @@ static inline float get_value(const struct lanes *s, size_t i)
 
 size_t cache_row_bytes(const struct cache_spec *spec, const struct cache_identity *id)
 {
-	struct cache_codec c = {.spec = *spec, .C = id->C};
+	struct cache_codec c = {.spec = *spec, .V = id->V, .C = id->C};
 	struct layout l = layout_of(&c, 1, (size_t)spec->K);
 	return l.n_clean + l.n_noise;
 }
@@ -315,7 +322,7 @@ static size_t total_ids(const struct cache_codec *c, size_t n_rows, size_t n_cle
 	struct layout l = layout_of(c, n_rows, 0);
 	struct lanes counts = lanes_of(&l, c->planes, COUNTS);
 	size_t total = 0;
-	if (n_clean < 4 * n_rows)
+	if (n_clean < (size_t)l.width[COUNTS] * n_rows)
 		return SIZE_MAX;
 	for (size_t i = 0; i < n_rows; i++) {
 		uint32_t n = get(&counts, i);

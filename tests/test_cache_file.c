@@ -138,9 +138,9 @@ static void statistics_count_what_is_there(void **state)
 	assert_close(s.mass, mass / WORLD_N, 1e-12, 0);
 	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
 	struct cache_identity id = world_identity();
-	assert_int_equal(cache_row_bytes(&spec, &id), 16 + 8 * WORLD_K);
+	assert_int_equal(cache_row_bytes(&spec, &id), 1 + 12 + (2 + 4) * WORLD_K);
 	spec = world_spec(CACHE_SAMPLED, DTYPE_BF16);
-	assert_int_equal(cache_row_bytes(&spec, &id), 16 + 6 * WORLD_K);
+	assert_int_equal(cache_row_bytes(&spec, &id), 1 + 8 + 2 + (2 + 2) * WORLD_K);
 	spec = world_spec(CACHE_HIDDEN, DTYPE_BF16);
 	assert_int_equal(cache_row_bytes(&spec, &id), 2 * WORLD_C);
 	cache_close(c);
