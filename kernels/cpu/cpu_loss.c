@@ -32,48 +32,9 @@ struct row {
 	struct loss_term terms[LOSS_ROWS_MAX_TERMS];
 };
 
-/* ---- maxima ---- */
-
-float cpu_block_max(const float *x, int n)
-{
-	float best[LOSS_LANES], m = -INFINITY;
-	for (int l = 0; l < LOSS_LANES; l++)
-		best[l] = -INFINITY;
-	int i = 0;
-	for (; i + LOSS_LANES <= n; i += LOSS_LANES)
-		for (int l = 0; l < LOSS_LANES; l++)
-			best[l] = x[i + l] > best[l] ? x[i + l] : best[l];
-	for (; i < n; i++)
-		m = x[i] > m ? x[i] : m;
-	for (int l = 0; l < LOSS_LANES; l++)
-		m = best[l] > m ? best[l] : m;
-	return m;
-}
-
 static int block_size(int V, int at)
 {
 	return V - at < LOSS_BLOCK ? V - at : LOSS_BLOCK;
-}
-
-/* Largest logit and its lowest index. NaNs are passed over here and surface in the sums. */
-static float row_max(const float *x, int V, int32_t *index)
-{
-	float best = -INFINITY;
-	int best_block = 0;
-	for (int at = 0; at < V; at += LOSS_BLOCK) {
-		float m = cpu_block_max(x + at, block_size(V, at));
-		if (m > best) {
-			best = m;
-			best_block = at;
-		}
-	}
-	if (index) {
-		int i = best_block, end = i + block_size(V, i);
-		while (i < end - 1 && !(x[i] == best))
-			i++;
-		*index = i < end && x[i] == best ? i : 0;
-	}
-	return best;
 }
 
 /* ---- plan ---- */
@@ -385,9 +346,9 @@ static void find_maxima(const struct loss_rows *a, struct row *r, const float *t
 {
 	int32_t *best_s = a->top1 && a->argmax_s ? a->argmax_s + r->n : NULL, *best_t = a->top1 && a->argmax_t ? a->argmax_t + r->n : NULL;
 	if (!idle || best_s)
-		r->max_s = row_max(r->s, r->V, best_s);
+		r->max_s = cpu_row_max(r->s, r->V, best_s);
 	if (r->t || (t && best_t))
-		r->max_t = row_max(t, r->V, best_t);
+		r->max_t = cpu_row_max(t, r->V, best_t);
 }
 
 static void loss_row(const struct plan *p, int n)

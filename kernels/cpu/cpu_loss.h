@@ -38,8 +38,10 @@ struct loss_block {
 	float max_s, max_t;
 };
 
-/* cpu_loss.c: the largest, NaNs passed over; -inf: there is none. */
+/* cpu_maxima.c: the largest of n, of V; NaNs are passed over here and surface in the sums; -inf: there is none. index: the
+ * lowest that holds it, or NULL. */
 float cpu_block_max(const float *x, int n);
+float cpu_row_max(const float *x, int V, int32_t *index);
 
 /* ---- cpu_temperature.c: cross-entropy and KL, whose values follow from sums of unnormalised probabilities ---- */
 
