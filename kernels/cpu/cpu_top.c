@@ -9,9 +9,10 @@
 #include <limits.h>
 #include <math.h>
 
-enum { GROUPS = 1024, LANES = PAIRS_LANES, BLOCK = 512 };
+enum { GROUPS = 1024, LANES = 256, BLOCK = 512 };
 
-/* Columns in groups: LANES * depth columns hold LANES groups, each of every LANES-th column. */
+/* Columns in groups: LANES * depth columns hold LANES groups, each of every LANES-th column (so many that a vector of maxima
+ * is stored long before it is needed again). */
 struct groups {
 	const float *x;
 	int V, depth, n; /* n: whole LANES, at most GROUPS + LANES; V/depth of them at least are not empty */
@@ -31,16 +32,15 @@ static void find_maxima(struct groups *g, const float *row, int V)
 	g->n = (V + LANES * g->depth - 1) / (LANES * g->depth) * LANES;
 	for (int i = 0; i < g->n; i += LANES) {
 		const float *x = row + first_column(g, i);
-		int left = V - first_column(g, i), whole = left / LANES < g->depth ? left / LANES : g->depth;
+		float *max = g->max + i;
+		for (int l = 0; l < LANES; l++)
+			max[l] = -INFINITY;
+		for (int left = V - first_column(g, i), d = 0; d < g->depth && left > 0; d++, x += LANES, left -= LANES) {
+			int width = left < LANES ? left : LANES;
 #pragma omp simd
-		for (int l = 0; l < LANES; l++) {
-			float m = -INFINITY;
-			for (int d = 0; d < whole; d++)
-				m = x[d * LANES + l] > m ? x[d * LANES + l] : m;
-			g->max[i + l] = m;
+			for (int l = 0; l < width; l++)
+				max[l] = x[l] > max[l] ? x[l] : max[l];
 		}
-		for (int l = 0; whole < g->depth && l < left - whole * LANES; l++)
-			g->max[i + l] = x[whole * LANES + l] > g->max[i + l] ? x[whole * LANES + l] : g->max[i + l];
 	}
 }
 
@@ -132,13 +132,23 @@ static void best_columns(struct pairs *best, int K, const float *x, int V)
 	sift(best, K, x, V);
 }
 
-/* sum exp((x - max) inv_tau) over the columns that come after (value, index) in the order of the pairs. NaNs count. */
-static double sum_after(const float *x, int V, float max, float inv_tau, float value, int32_t index)
+/* Asks for a block of the next row: the exponentials compute and would leave memory idle. */
+static void prefetch(const float *x, int n)
+{
+	for (int i = 0; i < n; i += 16)
+		__builtin_prefetch(x + i, 0, 2);
+}
+
+/* sum exp((x - max) inv_tau) over the columns that come after (value, index) in the order of the pairs. NaNs count.
+ * next: floats to the next row, 0 in the last. */
+static double sum_after(const float *x, int V, int next, float max, float inv_tau, float value, int32_t index)
 {
 	double sum = 0;
 	for (int at = 0; at < V; at += BLOCK) {
 		int end = V - at < BLOCK ? V : at + BLOCK;
 		float part = 0;
+		if (next)
+			prefetch(x + next + at, end - at);
 #pragma omp simd reduction(+ : part)
 		for (int i = at; i < end; i++) {
 			float e = cpu_exp_low((x[i] - max) * inv_tau);
@@ -168,7 +178,7 @@ static int kept_of(const struct pairs *best, double tau, double goal, double *re
 
 static float cross_entropy(const struct top_rows *a, const float *t, int32_t target, float max, double total)
 {
-	double z = a->tau == 1.0f ? total : sum_after(t, a->V, max, 1.0f, INFINITY, -1);
+	double z = a->tau == 1.0f ? total : sum_after(t, a->V, 0, max, 1.0f, INFINITY, -1);
 	return (float)(log(z) - ((double)t[target] - (double)max));
 }
 
@@ -191,7 +201,8 @@ static void top_row(const struct top_rows *a, int n)
 	best_columns(&best, a->K, t, a->V);
 	bool full = best.n == a->K; /* else there are NaNs, and none but they are left */
 	float max = best.n ? best.value[0] : NAN, last = full ? best.value[best.n - 1] : -INFINITY;
-	double rest = sum_after(t, a->V, max, 1.0f / a->tau, last, full ? best.index[best.n - 1] : a->V);
+	int next = n + 1 < a->n_rows ? a->ld : 0;
+	double rest = sum_after(t, a->V, next, max, 1.0f / a->tau, last, full ? best.index[best.n - 1] : a->V);
 	for (int i = best.n - 1; i >= 0; i--)
 		top += exp(scaled(&best, i, tau));
 	double total = rest + top;
