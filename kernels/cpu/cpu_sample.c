@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-enum { MAX_BLOCKS = 1024, LANES = 32 }; /* blocks are of whole LANES */
+enum { MAX_BLOCKS = 512, LANES = 32 }; /* blocks are of whole LANES */
 
 struct proposal {
 	const float *t;
@@ -27,18 +27,18 @@ static int block_length(const struct proposal *p, int b)
 /* Sets max; returns its lowest index, 0 in a row of NaNs. */
 static int32_t find_max(struct proposal *p)
 {
-	int at = 0;
+	int best = 0;
 	p->max = -INFINITY;
-	for (int b = 0; b < p->n_blocks; b++) {
-		float m = cpu_block_max(p->t + b * p->width, block_length(p, b));
+	for (int at = 0; at < p->V; at += LOSS_BLOCK) {
+		float m = cpu_block_max(p->t + at, p->V - at < LOSS_BLOCK ? p->V - at : LOSS_BLOCK);
 		if (m > p->max) {
 			p->max = m;
-			at = b * p->width;
+			best = at;
 		}
 	}
-	while (at < p->V - 1 && !(p->t[at] == p->max))
-		at++;
-	return p->t[at] == p->max ? at : 0;
+	while (best < p->V - 1 && !(p->t[best] == p->max))
+		best++;
+	return p->t[best] == p->max ? best : 0;
 }
 
 static double sum_exp(const float *x, int n, float max, float scale)
@@ -53,8 +53,8 @@ static double sum_exp(const float *x, int n, float max, float scale)
 static double row_sum(const struct proposal *p, float scale)
 {
 	double sum = 0;
-	for (int b = 0; b < p->n_blocks; b++)
-		sum += sum_exp(p->t + b * p->width, block_length(p, b), p->max, scale);
+	for (int at = 0; at < p->V; at += LOSS_BLOCK)
+		sum += sum_exp(p->t + at, p->V - at < LOSS_BLOCK ? p->V - at : LOSS_BLOCK, p->max, scale);
 	return sum;
 }
 
