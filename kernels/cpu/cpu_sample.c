@@ -1,6 +1,6 @@
 /* Importance-sampled columns of a row of logits. One sweep for the maximum, one for the sums of exp, the proposal's kept per
  * block; a draw is looked up among the blocks' running sums and then inside one block, whose exponentials are taken again.
- * No scratch but the stack: draws are merged and sorted in the caller's own K slots. Test: tests/test_ops_top.c */
+ * No scratch but the stack: draws are merged and sorted in the caller's own K slots. Test: tests/test_ops_sample.c */
 #include "base/rng.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/cpu_loss.h"
