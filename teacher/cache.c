@@ -33,15 +33,18 @@ static char *path_of(const char *dir, const char *name)
 	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
 }
 
-static void check_spec(const struct cache_spec *s, const struct cache_identity *id)
+static int check_spec(const struct cache_spec *s, const struct cache_identity *id, const char *dir, struct err *e)
 {
 	BUG_ON(s->value_type != DTYPE_F32 && s->value_type != DTYPE_BF16);
 	BUG_ON(id->V < 1 || id->C < 1);
 	if (s->kind == CACHE_HIDDEN)
-		return;
-	BUG_ON(s->K < 1 || s->K > id->V || !(s->tau > 0));
+		return 0;
+	if (s->K > id->V && s->kind != CACHE_SAMPLED)
+		return err_user(e, "%s: a cache of %d ids a token, expected at most the vocabulary's %d", dir, s->K, id->V);
+	BUG_ON(s->K < 1 || !(s->tau > 0));
 	BUG_ON(s->kind == CACHE_TOP_P && !(s->top_p > 0 && s->top_p < 1));
 	BUG_ON(s->kind == CACHE_SAMPLED && !(s->power > 0 && s->power <= 1));
+	return 0;
 }
 
 /* Makes what is absent, or says that it is. */
@@ -83,7 +86,6 @@ int cache_open(struct cache **out, const char *dir, const struct cache_spec *spe
 	char *manifest = path_of(dir, "manifest.json");
 	struct cache *c = calloc(1, sizeof *c);
 	*out = NULL;
-	check_spec(spec, id);
 	if (c)
 		*c = (struct cache){.dir = strdup(dir), .records = path_of(dir, "records"), .spec = *spec, .identity = *id,
 				    .write = write, .lock = -1, .fd = -1};
@@ -91,6 +93,7 @@ int cache_open(struct cache **out, const char *dir, const struct cache_spec *spe
 		err_run(e, "%s: out of memory", dir);
 		goto out;
 	}
+	TRY(check_spec(spec, id, dir, e));
 	TRY(prepare_dir(c, manifest, e));
 	TRY(cache_manifest_check(manifest, dir, spec, id, e));
 	TRY(open_records(c, e));

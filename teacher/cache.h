@@ -7,7 +7,7 @@
  * On disk: a directory with manifest.json (format, kind, identity: what may be mixed) and `records`, append-only:
  * headers and compressed payloads (cache_file.h, cache_record.h). kill -9 at any byte loses the last batch at most; a
  * half-written cache goes on. One writer at a time (lock); readers see what was there when they opened. Little-endian.
- * Tests: tests/test_cache.c, tests/test_cache_file.c */
+ * Tests: tests/test_cache.c, test_cache_learn.c, test_cache_file.c, test_cache_damage.c */
 #ifndef TEACHER_CACHE_H
 #define TEACHER_CACHE_H
 
@@ -28,7 +28,7 @@ const char *cache_kind_name(enum cache_kind); /* "top_k", "top_p", "sampled", "h
 
 struct cache_spec {
 	enum cache_kind kind;
-	int K;             /* 1..V; not HIDDEN */
+	int K;             /* 1..V; SAMPLED: draws, any number >= 1; not HIDDEN */
 	double top_p;      /* in (0,1); TOP_P */
 	double power;      /* in (0,1]; SAMPLED */
 	uint64_t seed;     /* SAMPLED */
@@ -66,8 +66,9 @@ struct cache_block {
 struct cache;
 /* Opens dir. write: the directory and its manifest are made when absent, the lock is taken until cache_close, and a record
  * that a crash left unfinished at the end is cut off; else the cache must be there, and an unfinished record is passed over.
- * Refuses (ERR_USER) a cache of another kind, temperature, teacher, tokenizer or text, with what differs and both values;
- * (ERR_RUN) one with damage before its end, or that another process writes. On failure *out is NULL. */
+ * Refuses (ERR_USER) more ids than the vocabulary has, and a cache of another kind, temperature, teacher, tokenizer or
+ * text, with what differs and both values; (ERR_RUN) one with damage before its end, or that another process writes. On
+ * failure *out is NULL. */
 int cache_open(struct cache **out, const char *dir, const struct cache_spec *, const struct cache_identity *, bool write,
                struct err *);
 /* NULL is fine. What was added is written, though not synced: cache_sync before. */

@@ -123,7 +123,8 @@ int cache_codec_init(struct cache_codec *c, const struct cache_spec *spec, const
 	*c = (struct cache_codec){.spec = *spec, .V = id->V, .C = id->C, .max_rows = max_rows};
 	c->plane_bytes = max_rows * cache_row_bytes(spec, id);
 	if (c->plane_bytes > UINT32_MAX / 2)
-		return err_user(e, "the cache keeps %zu bytes a token: too many for a sequence of %zu tokens", cache_row_bytes(spec, id), max_rows);
+		return err_user(e, "the cache keeps %zu bytes a token: too many for a sequence of %zu tokens",
+				cache_row_bytes(spec, id), max_rows);
 	c->planes = malloc(c->plane_bytes);
 	c->deflates = deflateInit2(&c->deflater, 1, Z_DEFLATED, -15, 8, Z_HUFFMAN_ONLY) == Z_OK;
 	c->inflates = inflateInit2(&c->inflater, -15) == Z_OK;
@@ -190,8 +191,8 @@ static size_t put_ids(const struct cache_codec *c, const struct layout *l, const
 	return n;
 }
 
-static int put_rows(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, double *mass,
-		    struct err *e)
+static int put_rows(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row,
+		    double *mass, struct err *e)
 {
 	struct lanes lanes[ARRAYS];
 	size_t at = 0;
@@ -259,7 +260,8 @@ static void rescale(float *log_p, size_t n, float tail)
 		log_p[i] += shift;
 }
 
-static bool get_ids(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, size_t n, size_t at)
+static bool get_ids(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, size_t n,
+		    size_t at)
 {
 	struct lanes ids = lanes_of(l, c->planes, IDS), values = lanes_of(l, c->planes, VALUES);
 	size_t K = (size_t)c->spec.K, to = row * K;
@@ -275,8 +277,8 @@ static bool get_ids(const struct cache_codec *c, const struct layout *l, const s
 	return true;
 }
 
-static bool get_row(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, size_t i, size_t n,
-		    size_t at)
+static bool get_row(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, size_t i,
+		    size_t n, size_t at)
 {
 	struct lanes lanes[ARRAYS];
 	for (int a = TAIL; a <= ARGMAX; a++)

@@ -100,7 +100,8 @@ static inline void world_fill(const struct world *w, enum cache_kind kind, struc
 }
 
 /* Whether what was read is what such a world's rows are; bf16 values to their rounding. */
-static inline bool world_equal(enum cache_kind kind, enum dtype type, const struct world_block *got, const struct world_block *want)
+static inline bool world_equal(enum cache_kind kind, enum dtype type, const struct world_block *got,
+			       const struct world_block *want)
 {
 	size_t n4 = WORLD_N * sizeof(float);
 	bool bf16 = type == DTYPE_BF16, hidden = kind == CACHE_HIDDEN;
@@ -137,6 +138,17 @@ static inline void world_write(const char *dir, enum cache_kind kind, enum dtype
 	assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
 	assert_ok(cache_sync(c, &e), &e);
 	cache_close(c);
+}
+
+/* The file of records, the caller's. */
+static inline char *world_records(const char *path, size_t *n_bytes)
+{
+	struct err e;
+	struct test_path base;
+	char *bytes;
+	snprintf(base.text, sizeof base.text, "%s", path);
+	assert_ok(fsio_read_file(test_join(&base, "records").text, 1 << 20, &bytes, n_bytes, &e), &e);
+	return bytes;
 }
 
 #endif

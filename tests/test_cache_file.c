@@ -1,5 +1,5 @@
-/* teacher/cache on disk, with made-up rows: any order and packing, every truncation, every flipped byte, failing writes,
- * locks, identities, going on. (With a real teacher: tests/test_cache.c.) */
+/* teacher/cache on disk, with made-up rows: any order and packing, failing writes, locks, identities, going on. (Damage:
+ * tests/test_cache_damage.c; with a real teacher: tests/test_cache.c.) */
 #include "tests/testing.h"
 
 #include "tests/cache_world.h"
@@ -164,115 +164,6 @@ static void what_is_not_finite_is_refused(void **state)
 	cache_close(c);
 }
 
-/* ---- damage ---- */
-
-/* Some thousand times, hence without fsync. */
-static void write_unsynced(const char *path, const char *bytes, size_t n_bytes)
-{
-	FILE *f = fopen(path, "wb");
-	assert_true(f && fwrite(bytes, 1, n_bytes, f) == n_bytes && fclose(f) == 0);
-}
-
-/* The cache as `bytes` have it: opening and reading each document may fail; what is read is right. Returns the documents
- * that were read, -1 when it does not open. */
-static int readable(const char *path, const char *bytes, size_t n_bytes, bool write)
-{
-	static struct world_block want, got;
-	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
-	struct cache_identity id = world_identity();
-	struct test_path base;
-	struct cache *c;
-	struct world w;
-	struct err e;
-	int n = 0;
-	snprintf(base.text, sizeof base.text, "%s", path);
-	write_unsynced(test_join(&base, "records").text, bytes, n_bytes);
-	e.line[0] = '\0';
-	if (cache_open(&c, path, &spec, &id, write, &e) < 0) {
-		assert_true(strlen(e.line) > 10);
-		return -1;
-	}
-	assert_ok(cache_reserve(c, 1, WORLD_N, &e), &e);
-	world_make(&w, 72, false);
-	world_fill(&w, CACHE_TOP_P, &want);
-	for (int row = 0, end; row < WORLD_N; row = end) {
-		for (end = row + 1; end < WORLD_N && w.doc[end] == w.doc[row];)
-			end++;
-		struct cache_rows one = {1, end - row, w.tokens + row, w.targets + row, w.start + row};
-		struct cache_block to = {.ids = got.ids + row * WORLD_K, .log_p = got.log_p + row * WORLD_K, .tail = got.tail + row,
-					 .lse = got.lse + row, .ce = got.ce + row, .argmax = got.argmax + row};
-		got = want; /* rows that cannot be read count as right */
-		memset(to.log_p, 0x55, (size_t)(end - row) * WORLD_K * sizeof(float));
-		e.line[0] = '\0';
-		if (cache_read(c, &one, &to, &e) < 0) {
-			assert_true(strlen(e.line) > 10);
-			continue;
-		}
-		assert_true(world_equal(CACHE_TOP_P, DTYPE_F32, &got, &want));
-		n++;
-	}
-	cache_close(c);
-	return n;
-}
-
-static char *records_of(const char *path, size_t *n_bytes)
-{
-	struct err e;
-	struct test_path base;
-	char *bytes;
-	snprintf(base.text, sizeof base.text, "%s", path);
-	assert_ok(fsio_read_file(test_join(&base, "records").text, 1 << 20, &bytes, n_bytes, &e), &e);
-	return bytes;
-}
-
-static void cut_at_every_byte(void **state)
-{
-	(void)state;
-	size_t n_bytes;
-	int last = 0;
-	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
-	char *bytes = records_of(dir.text, &n_bytes);
-	for (size_t n = 0; n <= n_bytes; n++) {
-		int found = readable(dir.text, bytes, n, n % 64 == 0); /* both ways of opening */
-		assert_in_range(found, last, n == n_bytes ? WORLD_DOCS : WORLD_DOCS - 1);
-		last = found;
-	}
-	assert_int_equal(last, WORLD_DOCS);
-	free(bytes);
-}
-
-static void every_flipped_byte_is_found(void **state)
-{
-	(void)state;
-	size_t n_bytes;
-	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
-	char *bytes = records_of(dir.text, &n_bytes);
-	for (size_t i = 0; i < n_bytes; i++) {
-		bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
-		assert_true(readable(dir.text, bytes, n_bytes, i % 64 == 0) < WORLD_DOCS);
-		bytes[i] = (char)(bytes[i] ^ (1 << i % 8));
-	}
-	assert_int_equal(readable(dir.text, bytes, n_bytes, false), WORLD_DOCS);
-	free(bytes);
-}
-
-static void damage_before_the_end_is_no_crash(void **state)
-{
-	(void)state;
-	size_t n_bytes;
-	struct err e;
-	struct cache *c;
-	struct cache_spec spec = world_spec(CACHE_TOP_P, DTYPE_F32);
-	struct cache_identity id = world_identity();
-	world_write(dir.text, CACHE_TOP_P, DTYPE_F32);
-	char *bytes = records_of(dir.text, &n_bytes);
-	bytes[20] ^= 4;
-	assert_ok(fsio_write_file(test_join(&dir, "records").text, bytes, n_bytes, &e), &e);
-	assert_fails(cache_open(&c, dir.text, &spec, &id, true, &e), &e, "records: damaged at byte 0, with records after it");
-	assert_null(c);
-	free(bytes);
-}
-
 /* ---- going on ---- */
 
 static void half_written_goes_on(void **state)
@@ -285,7 +176,7 @@ static void half_written_goes_on(void **state)
 	struct test_path whole = test_join(&dir, "whole"), half = test_join(&dir, "half"), records = test_join(&half, "records");
 	world_write(whole.text, CACHE_TOP_P, DTYPE_F32);
 	world_write(half.text, CACHE_TOP_P, DTYPE_F32);
-	char *want = records_of(whole.text, &n_whole);
+	char *want = world_records(whole.text, &n_whole);
 	assert_ok(fsio_truncate_to(records.text, n_whole * 2 / 3, &e), &e);
 	world_make(&w, 12, false);
 	world_fill(&w, CACHE_TOP_P, &b);
@@ -296,7 +187,7 @@ static void half_written_goes_on(void **state)
 	assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
 	assert_int_equal(cache_missing(c, &w.rows, NULL), 0);
 	cache_close(c);
-	char *got = records_of(half.text, &n_again);
+	char *got = world_records(half.text, &n_again);
 	assert_int_equal(n_again, n_whole);
 	assert_memory_equal(got, want, n_whole);
 	free(got);
@@ -416,6 +307,9 @@ static void what_is_no_cache_is_said(void **state)
 	struct err e;
 	struct test_path manifest = test_join(&dir, "manifest.json"), records = test_join(&dir, "records");
 	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "found no manifest.json");
+	s.K = WORLD_V + 1;
+	assert_fails(cache_open(&c, dir.text, &s, &id, true, &e), &e, "a cache of 1010 ids a token, expected at most the vocabulary's 1009");
+	s.K = WORLD_K;
 	test_write(records.text, "");
 	assert_fails(cache_open(&c, dir.text, &s, &id, true, &e), &e, "expected a manifest.json beside it");
 	test_write(manifest.text, "{\"format\": \"other\"}");
@@ -437,9 +331,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(draws_depend_on_content_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(statistics_count_what_is_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_not_finite_is_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(cut_at_every_byte, setup, teardown),
-		cmocka_unit_test_setup_teardown(every_flipped_byte_is_found, setup, teardown),
-		cmocka_unit_test_setup_teardown(damage_before_the_end_is_no_crash, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_written_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(failing_writes_leave_a_whole_cache, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_writer_at_a_time, setup, teardown),
