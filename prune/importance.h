@@ -7,7 +7,7 @@
  *                batch; heads: |.| is the norm of the head's HD entries; groups: the sum of their heads; no score of layers
  *                                                            Muralidharan et al. 2024 (Minitron), section 2.2 and its table
  *   WANDA        sum over reading weights |w| sqrt(sum_n x_n^2)                      Sun et al. 2023, eq. 1, per structure
- *   FLUCTUATION  sum over reading weights w^2 Var_n(x_n), the variance over all rows, N-1     An et al. 2024 (FLAP), eq. 4
+ *   FLUCTUATION  sum over reading weights w^2 Var_n(x_n), the variance over all rows, N-1    An et al. 2024 (FLAP), its WIFV
  *                Meant to go with prune/compensate.h. Ours: also for hidden dimensions.
  *   TAYLOR       sum over batches |sum g w| over the weights that the unit owns        Molchanov et al. 2019; Ma et al. 2023
  *   RANDOM       uniform in (0,1), a pure function of seed and unit

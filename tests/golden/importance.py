@@ -14,7 +14,7 @@ import torch
 
 import models
 
-RIDGE = 1e-3
+RIDGE = 1e-2
 
 
 def watch(model):
