@@ -142,6 +142,37 @@ static int check_student(const struct run *run, const char *name, const struct s
 	return check_losses(run, s, &arch, e);
 }
 
+/* Of student k/2: in its mask phase, or in its training. */
+static const struct distill_spec *distill_of(const struct recipe_spec *r, int k)
+{
+	const struct student_spec *s = r->students.v[k / 2];
+	const struct masks_spec *m = s->init->masks;
+	return k % 2 ? s->train->distill : m ? m->distill : NULL;
+}
+
+static bool same_content(const struct run *run, const struct distill_spec *one, const struct distill_spec *two)
+{
+	struct cache_spec a = supply_cache_spec(run, one), b = supply_cache_spec(run, two);
+	return a.kind == b.kind && a.K == b.K && a.top_p == b.top_p && a.power == b.power && a.seed == b.seed && a.tau == b.tau &&
+	       a.value_type == b.value_type;
+}
+
+/* Students may share a directory of soft targets when they want the same ones. */
+static int check_shared_caches(const struct run *run, struct err *e)
+{
+	const struct recipe_spec *r = run->spec;
+	for (int k = 0; k < 2 * r->students.n; k++) {
+		const struct distill_spec *own = distill_of(r, k);
+		for (int i = 0; own && own->cache && own->cache->dir && i < k; i++) {
+			const struct distill_spec *other = distill_of(r, i);
+			if (other && other->cache && other->cache->dir && !strcmp(own->cache->dir, other->cache->dir) && !same_content(run, own, other))
+				return yaml_caret(e, yaml_get(own->cache->at, "dir"), "dir: %s is filled with other soft targets for '%s'; give each kind and temperature its own",
+						  own->cache->dir, r->students.names[i / 2]);
+		}
+	}
+	return 0;
+}
+
 int preflight_students(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
@@ -151,7 +182,7 @@ int preflight_students(const struct run *run, struct err *e)
 	for (int i = 0; i < r->students.n; i++)
 		if (check_student(run, r->students.names[i], r->students.v[i], e) < 0)
 			return -1;
-	return 0;
+	return check_shared_caches(run, e);
 }
 
 /* The same for a teacher that is still to be made: its shape is known. */

@@ -111,6 +111,14 @@ static void set_cache(struct supply *s)
 	}
 }
 
+struct cache_spec supply_cache_spec(const struct run *run, const struct distill_spec *spec)
+{
+	struct supply s = {.run = run};
+	distill_plan_from(spec, &s.plan);
+	set_cache(&s);
+	return s.spec;
+}
+
 static int n_columns(const struct supply *s, int i)
 {
 	int V = teacher_of(s, i)->layout.arch.shape.V, n = s->run->corpus.tokenizer ? tokenizer_vocab_size(s->run->corpus.tokenizer) : V;

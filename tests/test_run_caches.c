@@ -140,6 +140,14 @@ static void what_is_not_the_same_is_refused(void **state)
 	free(before);
 }
 
+static void one_directory_of_two_kinds_is_refused_before_anything_is_made(void **state)
+{
+	(void)state;
+	world_recipe("kinds.yaml", TEACHER, STUDENT("one", SHARED) STUDENT("two", SHARED ", temperature: 2"));
+	program_refuses("run kinds.yaml --out kinds", 2, "dir: shared is filled with other soft targets for 'one'");
+	assert_false(fsio_exists("kinds"));
+}
+
 static void two_runs_fill_one_after_the_other(void **state)
 {
 	(void)state;
@@ -267,6 +275,7 @@ int main(void)
 		cmocka_unit_test(another_run_reads_what_is_there),
 		cmocka_unit_test(another_seed_adds_to_it),
 		cmocka_unit_test(what_is_not_the_same_is_refused),
+		cmocka_unit_test(one_directory_of_two_kinds_is_refused_before_anything_is_made),
 		cmocka_unit_test(two_runs_fill_one_after_the_other),
 		cmocka_unit_test(a_damaged_record_is_told_and_written_again),
 		cmocka_unit_test(plan_prices_what_will_be_filled),
