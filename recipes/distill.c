@@ -266,4 +266,8 @@ void distill_text(const struct distill_plan *p, char *text, size_t n_bytes)
 		say(&w, "%s", comma);
 		say_value(&w, "ce ", p->ce, p->ce_end, p->ce_schedule);
 	}
+	if (p->balance)
+		say(&w, "; balanced");
+	if (!p->skip_separators)
+		say(&w, "; separators too");
 }

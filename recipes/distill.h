@@ -51,7 +51,8 @@ int distill_map_layers(struct distill_plan *, int student_L, int teacher_L, cons
  *   value = start + (end - start) f(x), x = step / (steps-1) (0 of a single step); linear f = x, cosine f = (1 - cos pi x) / 2
  * An inner loss's weight is shared equally by its pairs. 0 <= step < steps. */
 void distill_at(const struct distill_plan *, int step, int steps, struct step_loss *out);
-/* "reverse_kl w 0.9 tau 1; ce 0.1", for reports; cut to n_bytes. */
+/* "reverse_kl w 0.9 tau 1; ce 0.1", for reports and to tell one way of distilling from another; cut to n_bytes. Of balance and
+ * separators only what is not the default. */
 void distill_text(const struct distill_plan *, char *text, size_t n_bytes);
 
 #endif

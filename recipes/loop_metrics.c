@@ -4,18 +4,23 @@
 #include "recipes/stage.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+/* Of the plan's i-th column: its terms, then its inner losses. */
+static int loss_of(const struct distill_plan *p, int i)
+{
+	return i < p->n_terms ? (int)p->terms[i].kind : LOSS_HIDDEN_COSINE + (int)p->inner[i - p->n_terms].kind;
+}
 
 /* "forward_kl", and "forward_kl_2" where the list names it again. */
-static void name_column(const struct loop_state *s, int n_before, const char *name, char out[40])
+static void name_column(const struct distill_plan *p, int i, char out[40])
 {
 	int same = 1;
-	for (int i = 0; i < n_before; i++)
-		same += !strncmp(s->loss_columns[i], name, strlen(name)) && strchr("_", s->loss_columns[i][strlen(name)]);
+	for (int k = 0; k < i; k++)
+		same += loss_of(p, k) == loss_of(p, i);
 	if (same == 1)
-		snprintf(out, 40, "%s", name);
+		snprintf(out, 40, "%s", loss_names[loss_of(p, i)]);
 	else
-		snprintf(out, 40, "%s_%d", name, same);
+		snprintf(out, 40, "%s_%d", loss_names[loss_of(p, i)], same);
 }
 
 static int loss_columns(const struct loop *l, struct loop_state *s, const char **columns, int n)
@@ -24,8 +29,7 @@ static int loss_columns(const struct loop *l, struct loop_state *s, const char *
 	columns[n++] = "teacher_ce";
 	columns[n++] = "agree";
 	for (int i = 0; i < p->n_terms + p->n_inner; i++) {
-		int loss = i < p->n_terms ? (int)p->terms[i].kind : LOSS_HIDDEN_COSINE + (int)p->inner[i - p->n_terms].kind;
-		name_column(s, i, loss_names[loss], s->loss_columns[i]);
+		name_column(p, i, s->loss_columns[i]);
 		columns[n++] = s->loss_columns[i];
 	}
 	return n;

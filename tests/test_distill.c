@@ -251,6 +251,7 @@ static void the_plan_says_itself(void **state)
 		{"{loss: jsd, weight_end: 0.5, schedule: constant}", "jsd beta 0.5 w 0.9 tau 1; ce 0.1"},
 		{"[{loss: alpha_beta, temperature_end: 2}, {loss: hidden_mse, weight: 2}, {ce: 1}]", "alpha_beta alpha 0.2 beta 0.5 w 1 tau 1 to 2 linear; hidden_mse w 2; ce 1"},
 		{"{loss: relations, student_layers: [0, -1], teacher_layers: [3, 5]}", "relations layers 0,-1 of 3,5 w 0.9; ce 0.1"},
+		{"{balance: magnitude, skip_separators: false}", "forward_kl w 0.9 tau 1; ce 0.1; balanced; separators too"},
 		{"{preset: distilbert}", "forward_kl w 5 tau 2; hidden_cosine layers -1 of -1 w 1; ce 2"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
