@@ -369,6 +369,7 @@ int phase_price(const struct run *run, const struct train_spec *t, const struct 
 	out->flops = phase_flops(run, arch, distill != NULL, tokens);
 	out->checkpoint_bytes = 3 * (out->bytes[MEMORY_MOMENTS] / 2);
 	if (supply && supply->plan.cache) {
+		TRY(supply_price_filling(supply, o.student.B, o.student.T, out->filling, e));
 		out->cache_row_bytes = supply_cache_row_bytes(supply);
 		supply_cache_text(supply, out->cache, sizeof out->cache);
 		char *dir = supply_cache_dir(supply, 0);

@@ -36,6 +36,7 @@ int phase_train(struct phase *, struct err *);
 /* The price of a training phase, for `plan`: filled without touching anything. */
 struct phase_price {
 	size_t bytes[MEMORY_OWNERS];
+	size_t filling[MEMORY_OWNERS]; /* before that, while its cache is filled */
 	int micro_batch;
 	double flops;  /* of the whole phase */
 	size_t checkpoint_bytes;

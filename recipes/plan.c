@@ -89,6 +89,19 @@ static void add_cache(struct plan *p, const struct planned_phase *phase, const s
 	c->end = end > c->end ? end : c->end;
 }
 
+static int add_memory(struct plan *p, const char *who, const char *part, const size_t bytes[MEMORY_OWNERS], struct err *e)
+{
+	size_t total = session_total(bytes);
+	p->peak = total > p->peak ? total : p->peak;
+	if (table_row(&p->memory, e) < 0)
+		return -1;
+	table_set(&p->memory, 0, "%s", who);
+	table_set(&p->memory, 1, "%s", part);
+	for (int i = 0; i < MEMORY_OWNERS; i++)
+		table_set(&p->memory, i + 2, "%.1f", mib(bytes[i]));
+	return 0;
+}
+
 static int add_phase(struct plan *p, const struct planned_phase *phase, struct err *e)
 {
 	struct phase_price price;
@@ -96,11 +109,11 @@ static int add_phase(struct plan *p, const struct planned_phase *phase, struct e
 	int64_t batch = phase->train ? phase->train->batch_tokens : phase->masks->batch_tokens, tokens = phase->times * phase->tokens;
 	if (phase_price(p->run, phase->train, phase->masks, phase->arch, phase->kept, tokens, &price, e) < 0)
 		return err_prefix(e, "%s, %s", phase->who, phase->part);
-	size_t total = session_total(price.bytes);
 	p->flops += p->times * price.flops;
 	p->disk += p->times * (double)price.checkpoint_bytes;
-	p->peak = total > p->peak ? total : p->peak;
-	if (table_row(&p->phases, e) < 0 || table_row(&p->memory, e) < 0)
+	if (table_row(&p->phases, e) < 0 || add_memory(p, phase->who, phase->part, price.bytes, e) < 0)
+		return -1;
+	if (session_total(price.filling) && add_memory(p, phase->who, "cache", price.filling, e) < 0)
 		return -1;
 	struct table *f = &p->phases;
 	table_set(f, 0, "%s", phase->who);
@@ -111,11 +124,7 @@ static int add_phase(struct plan *p, const struct planned_phase *phase, struct e
 	table_set(f, 5, "%lld", (long long)(tokens / batch));
 	table_set(f, 6, "%d", price.micro_batch);
 	table_set(f, 7, "%.3g", price.flops);
-	table_set(f, 8, "%.1f MiB", mib(total));
-	table_set(&p->memory, 0, "%s", phase->who);
-	table_set(&p->memory, 1, "%s", phase->part);
-	for (int i = 0; i < MEMORY_OWNERS; i++)
-		table_set(&p->memory, i + 2, "%.1f", mib(price.bytes[i]));
+	table_set(f, 8, "%.1f MiB", mib(session_total(price.bytes)));
 	if (price.cache_row_bytes)
 		add_cache(p, phase, &price);
 	return 0;

@@ -190,18 +190,18 @@ void supply_cache_text(const struct supply *s, char *text, size_t n_bytes)
 
 /* ---- filling ---- */
 
+enum { FILLER_BLOCKS = 3 }; /* the teacher's weights, its activations, the writer's chunk */
 struct filler { /* one teacher beside one cache */
 	struct supply *supply;
 	int index, B, T;
-	struct session_teacher *session; /* of the phase: its ops and types are used here too */
 	struct cache *cache;
 	struct teacher teacher;
 	struct cache_writer *writer;
-	void *blocks[3];
+	void *blocks[FILLER_BLOCKS];
 	bool open;
 };
 
-static int lay_out(struct filler *f, struct arena a[3], struct err *e)
+static int lay_out(struct filler *f, struct arena a[FILLER_BLOCKS], struct err *e)
 {
 	const struct run_teacher *t = &f->supply->run->teachers[f->index];
 	struct cache_identity id = identity_of(f->supply, f->index);
@@ -219,19 +219,39 @@ static void release_parts(struct filler *f)
 	teacher_release(&f->teacher);
 }
 
+/* What the blocks hold, by lay_out's arenas. */
+static int price(struct filler *f, size_t n_bytes[FILLER_BLOCKS], struct err *e)
+{
+	struct arena a[FILLER_BLOCKS] = {arena_dry(), arena_dry(), arena_dry()};
+	int rc = lay_out(f, a, e);
+	release_parts(f);
+	for (int i = 0; i < FILLER_BLOCKS; i++)
+		n_bytes[i] = a[i].used;
+	return rc;
+}
+
+/* fp32 operands of fp32 products: nothing is converted. */
+static struct ops_limits limits_of(const struct filler *f)
+{
+	const struct arch *arch = &teacher_of(f->supply, f->index)->layout.arch;
+	struct ops_limits l = transformer_limits(arch, f->B * f->T, fused_head_chunk_rows(arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
+	if (!f->supply->run->teachers[f->index].ops->matmul_bf16)
+		l.max_operand_elems = 0;
+	return l;
+}
+
 /* The teacher runs only when the cache lacks something. */
 static int open_filler(struct filler *f, struct err *e)
 {
 	struct ops *ops = f->supply->run->teachers[f->index].ops;
-	const struct arch *arch = &teacher_of(f->supply, f->index)->layout.arch;
-	struct ops_limits limits = transformer_limits(arch, f->B * f->T, fused_head_chunk_rows(arch->shape.V, FUSED_HEAD_CHUNK_BYTES));
-	struct arena a[3] = {arena_dry(), arena_dry(), arena_dry()};
-	TRY(lay_out(f, a, e));
-	release_parts(f);
+	struct ops_limits limits = limits_of(f);
+	struct arena a[FILLER_BLOCKS];
+	size_t n_bytes[FILLER_BLOCKS];
+	TRY(price(f, n_bytes, e));
 	TRY(ops_cpu_reserve(ops, &limits, e));
-	for (int i = 0; i < 3; i++) {
-		TRY(ops->alloc(ops, a[i].used + 1, &f->blocks[i], e));
-		a[i] = (struct arena){f->blocks[i], 0, a[i].used};
+	for (int i = 0; i < FILLER_BLOCKS; i++) {
+		TRY(ops->alloc(ops, n_bytes[i] + 1, &f->blocks[i], e));
+		a[i] = (struct arena){f->blocks[i], 0, n_bytes[i]};
 	}
 	TRY(lay_out(f, a, e));
 	f->open = true;
@@ -244,7 +264,7 @@ static void close_filler(struct filler *f)
 {
 	struct ops *ops = f->supply->run->teachers[f->index].ops;
 	release_parts(f);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < FILLER_BLOCKS; i++)
 		if (f->blocks[i])
 			ops->release(ops, f->blocks[i]);
 }
@@ -302,7 +322,7 @@ static int refuse_lacking(const struct supply *s, const char *dir, size_t n_miss
 
 static int fill_one(struct supply *s, int i, const struct supply_stream *stream, struct session_options *o, struct err *e)
 {
-	struct filler f = {.supply = s, .index = i, .B = o->student.B, .T = o->student.T, .session = &o->teachers[i]};
+	struct filler f = {.supply = s, .index = i, .B = o->student.B, .T = o->student.T};
 	struct cache_identity id = identity_of(s, i);
 	struct batches *b = NULL;
 	struct rows rows = {0};
@@ -336,6 +356,25 @@ int supply_fill(struct supply *s, const struct supply_stream *stream, struct ses
 	for (int i = 0; i < s->run->n_teachers && s->plan.cache; i++)
 		if (fill_one(s, i, stream, o, e) < 0)
 			return -1;
+	return 0;
+}
+
+int supply_price_filling(struct supply *s, int B, int T, size_t bytes[MEMORY_OWNERS], struct err *e)
+{
+	memset(bytes, 0, MEMORY_OWNERS * sizeof *bytes);
+	for (int i = 0; i < s->run->n_teachers && s->plan.cache && s->plan.cache->write; i++) {
+		struct filler f = {.supply = s, .index = i, .B = B, .T = T};
+		struct ops_limits limits = limits_of(&f);
+		size_t n[FILLER_BLOCKS], own[MEMORY_OWNERS] = {0};
+		if (price(&f, n, e) < 0)
+			return -1;
+		own[MEMORY_TEACHER_WEIGHTS] = n[0];
+		own[MEMORY_TEACHER_ACTIVATIONS] = n[1];
+		own[MEMORY_LOSS] = n[2];
+		own[MEMORY_BACKEND] = ops_cpu_reserve_bytes(s->run->teachers[i].ops, &limits);
+		if (session_total(own) > session_total(bytes))
+			memcpy(bytes, own, sizeof own);
+	}
 	return 0;
 }
 

@@ -36,6 +36,8 @@ void supply_session(struct supply *, struct session_options *);
 /* Opens the caches, runs the teachers over what they lack of the stream, and hands them to the session options. Nothing to
  * do without caches. -1 with "interrupted" after SIGINT: what was written is kept. */
 int supply_fill(struct supply *, const struct supply_stream *, struct session_options *, struct err *);
+/* Bytes by owner while a cache is filled, before there is a session: of the teacher that needs most. 0 where none is. */
+int supply_price_filling(struct supply *, int B, int T, size_t bytes[MEMORY_OWNERS], struct err *);
 /* What a cache of this section will hold; the section has one. */
 struct cache_spec supply_cache_spec(const struct run *, const struct distill_spec *);
 /* Where a teacher's cache lies (the caller's to free), and the bytes of a token before compression, all teachers' together. */
