@@ -1,6 +1,6 @@
 /* Scores: how much each unit that pruning can remove is worth, larger is worth more. What made them is prune/importance.h;
  * here they are kept, saved, and spent: scores and a target give the units that survive, without a forward pass.
- * Test: tests/test_scores.c */
+ * Tests: tests/test_scores.c, tests/test_scores_file.c */
 #ifndef PRUNE_SCORES_H
 #define PRUNE_SCORES_H
 

@@ -1,4 +1,4 @@
-/* importance.safetensors: what the header says, nothing believed before it is checked. Test: tests/test_scores.c */
+/* importance.safetensors: what the header says, nothing believed before it is checked. Test: tests/test_scores_file.c */
 #include "prune/scores.h"
 
 #include "base/hash.h"
