@@ -373,6 +373,11 @@ struct ops_limits {
 				   * BF16 one in an fp32 product): two such are kept. 0 when all are F32 and so are the products */
 	int max_columns;          /* widest sum over rows: C, F, 2*HD, or n of bias_backward */
 };
+static inline struct ops_limits ops_limits_max(struct ops_limits a, struct ops_limits b)
+{
+	return (struct ops_limits){a.max_operand_elems > b.max_operand_elems ? a.max_operand_elems : b.max_operand_elems,
+				   a.max_columns > b.max_columns ? a.max_columns : b.max_columns};
+}
 
 struct ops_options {
 	int n_threads;  /* 0: all that the process may use */

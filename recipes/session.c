@@ -31,15 +31,6 @@ static void lay_out_masks(struct session *s, struct arena *a)
 	s->mask_grads = (struct mask_grads){.hidden = dz[0], .attn = dz[1], .ffn_block = dz[1], .heads = dz[2], .ffn = dz[3]};
 }
 
-static struct ops_limits max_limits(struct ops_limits a, struct ops_limits b)
-{
-	if (b.max_operand_elems > a.max_operand_elems)
-		a.max_operand_elems = b.max_operand_elems;
-	if (b.max_columns > a.max_columns)
-		a.max_columns = b.max_columns;
-	return a;
-}
-
 /* What each backend must reserve: the largest of all that it will be asked for. */
 struct reservation {
 	struct ops *ops[2 + FUSED_HEAD_MAX_TEACHERS];
@@ -54,7 +45,7 @@ static void want_as_is(struct reservation *r, struct ops *ops, struct ops_limits
 		i++;
 	if (i == r->n)
 		r->ops[r->n++] = ops;
-	r->limits[i] = max_limits(r->limits[i], l);
+	r->limits[i] = ops_limits_max(r->limits[i], l);
 }
 
 /* fp32 operands of fp32 products: nothing is converted. */

@@ -105,10 +105,8 @@ static void set_cache(struct supply *s)
 	out->tau = s->plan.terms[0].tau; /* check.c: they are all the same, and do not change */
 	if (top_p)
 		out->top_p = c->top_p;
-	if (c->samples) {
+	if (c->samples) /* seed 0: what is drawn depends on the text alone, so that runs share it */
 		out->power = c->proposal;
-		out->seed = (uint64_t)s->run->spec->seeds.v[0];
-	}
 }
 
 struct cache_spec supply_cache_spec(const struct run *run, const struct distill_spec *spec)

@@ -221,12 +221,7 @@ static struct ops_limits limits_of(const struct shape *s, const struct student_o
 struct ops_limits inner_limits(const struct shape *s, const struct student_options *o)
 {
 	struct ops_limits all = {0};
-	for (int i = 0; i < o->n_inner; i++) {
-		struct ops_limits one = limits_of(s, o, &o->inner[i]);
-		if (one.max_operand_elems > all.max_operand_elems)
-			all.max_operand_elems = one.max_operand_elems;
-		if (one.max_columns > all.max_columns)
-			all.max_columns = one.max_columns;
-	}
+	for (int i = 0; i < o->n_inner; i++)
+		all = ops_limits_max(all, limits_of(s, o, &o->inner[i]));
 	return all;
 }

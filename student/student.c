@@ -75,13 +75,8 @@ void student_release(struct student *s)
 
 struct ops_limits student_limits(const struct arch *arch, const struct student_options *o)
 {
-	struct ops_limits all = transformer_limits(arch, o->B * o->T, fused_head_chunk_rows(arch->shape.V, o->chunk_bytes));
-	struct ops_limits inner = inner_limits(&arch->shape, o);
-	if (inner.max_operand_elems > all.max_operand_elems)
-		all.max_operand_elems = inner.max_operand_elems;
-	if (inner.max_columns > all.max_columns)
-		all.max_columns = inner.max_columns;
-	return all;
+	return ops_limits_max(transformer_limits(arch, o->B * o->T, fused_head_chunk_rows(arch->shape.V, o->chunk_bytes)),
+			      inner_limits(&arch->shape, o));
 }
 
 /* The compute copy follows the masters. */

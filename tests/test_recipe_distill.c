@@ -146,9 +146,8 @@ static void every_key_of_a_cache_is_read(void **state)
 	assert_int_equal(c->precision, COMPUTE_BF16);
 	assert_string_equal(c->dir, "/tmp/c");
 	recipe_close(&r);
-	c = distilled(&r, "{cache: {samples: 50, proposal: 0.8, missing: renormalise}}")->cache;
+	c = distilled(&r, "{cache: {samples: 50, proposal: 0.8}}")->cache;
 	assert_int_equal(c->samples, 50);
-	assert_int_equal(c->missing, MISSING_RENORMALISE);
 	assert_true(c->proposal == 0.8);
 	recipe_close(&r);
 	assert_true(distilled(&r, "{cache: {hidden: true}}")->cache->hidden);
@@ -235,6 +234,8 @@ static void refusals_give_their_reason(void **state)
 		{plain, "{loss: hidden_mse, projection: leanred}", "13:102", "did you mean learned?"},
 		{plain, "{cache: {}}", "13:79", "cache: expected exactly one of top_k, samples, hidden; found 0"},
 		{plain, "{cache: {top_k: 8, hidden: true}}", "13:79", "cache: expected exactly one of top_k, samples, hidden; found 2"},
+		{plain, "{cache: {samples: 8, missing: zero}}", "13:101", "missing: only a cache of top_k lacks mass"},
+		{plain, "{cache: {top_k: 8, proposal: 0.5}}", "13:100", "proposal: only samples are drawn from one"},
 		{plain, "{cache: {top_p: 0.9, samples: 8}}", "13:87", "top_p: it needs top_k"},
 		{plain, "{cache: {top_k: 8, proposal: 0}}", "13:100", "proposal: 0 is outside 0.01 to 1"},
 		{plain, "{cache: {top_k: 8, top_p: 1.1}}", "13:97", "top_p: 1.1 is outside 0 to 1"},
