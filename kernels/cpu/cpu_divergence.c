@@ -29,6 +29,22 @@ ALWAYS_INLINE float y_of(const struct scales *v, float t)
 	return (t - v->max_t) * v->inv_tau;
 }
 
+/* p and q of a block, in a loop of their own where more follows: in one loop the chain from the exponentials to the result
+ * is longer than the processor looks ahead (JSD: a fifth of its time). */
+struct both {
+	float p[LOSS_BLOCK], q[LOSS_BLOCK];
+};
+static void both_of(struct both *out, const struct scales *scales, const struct loss_block *k)
+{
+	const struct scales v = *scales;
+	const float *s = k->s, *t = k->t;
+#pragma omp simd
+	for (int i = 0; i < k->n; i++) {
+		out->p[i] = v.ct * cpu_exp_low(y_of(&v, t[i]));
+		out->q[i] = v.cs * cpu_exp_low(x_of(&v, s[i]));
+	}
+}
+
 /* ---- mixtures: m = b + c (o - b), b the distribution that weighs more, so that log(m/b) keeps its precision when m is
  * close to b ---- */
 
@@ -38,9 +54,9 @@ struct mixed {
 	float product;   /* p q / m */
 };
 /* Beside m, 1e-37 is nothing, or m is. Where b is nothing, m is c o. */
-ALWAYS_INLINE struct mixed mixed_of(const struct scales *v, float s, float t, float c, float log_c, bool near_p)
+ALWAYS_INLINE struct mixed mixed_of(const struct scales *v, float p, float q, float s, float t, float c, float log_c, bool near_p)
 {
-	float x = x_of(v, s), y = y_of(v, t), q = v->cs * cpu_exp_low(x), p = v->ct * cpu_exp_low(y);
+	float x = x_of(v, s), y = y_of(v, t);
 	float b = near_p ? p : q, o = near_p ? q : p, log_ratio = near_p ? x - y - v->shift : y - x + v->shift;
 	float more = c * (o - b), inv_m = 1.0f / (b + more + 1e-37f), share = b * inv_m; /* b / m */
 	float near = -cpu_log_near(share, -more * inv_m);
@@ -56,9 +72,11 @@ ALWAYS_INLINE void mixture_sums_of(struct loss_term *term, const struct loss_tem
 	const double w = term->form->w;
 	const float c = (float)(near_p ? 1 - w : w), log_c = logf(c), *s = k->s, *t = k->t;
 	float of_b = 0, of_o = 0, products = 0;
+	struct both e;
+	both_of(&e, &v, k);
 #pragma omp simd reduction(+ : of_b, of_o, products)
 	for (int i = 0; i < k->n; i++) {
-		struct mixed m = mixed_of(&v, s[i], t[i], c, log_c, near_p);
+		struct mixed m = mixed_of(&v, e.p[i], e.q[i], s[i], t[i], c, log_c, near_p);
 		float b = near_p ? m.p : m.q, o = near_p ? m.q : m.p;
 		of_b += c * (o - b) - b * m.near;
 		of_o += o * m.far;
@@ -99,9 +117,11 @@ ALWAYS_INLINE void mixture_grad_of(const struct loss_term *term, const struct lo
 	const double w = term->form->w;
 	const float c = (float)(near_p ? 1 - w : w), log_c = logf(c), *s = k->s, *t = k->t;
 	const float on_q = (float)(weight * term->form->on_q), on_pq = (float)(weight * term->form->on_pq);
+	struct both e;
+	both_of(&e, &v, k);
 #pragma omp simd
 	for (int i = 0; i < k->n; i++) {
-		struct mixed m = mixed_of(&v, s[i], t[i], c, log_c, near_p);
+		struct mixed m = mixed_of(&v, e.p[i], e.q[i], s[i], t[i], c, log_c, near_p);
 		float sum = logs ? on_q * m.q * (near_p ? m.far : -m.near) : 0.0f;
 		d[i] += product ? sum + on_pq * m.product : sum;
 	}

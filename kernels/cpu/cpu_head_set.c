@@ -5,7 +5,7 @@
 #include "kernels/cpu/cpu_loss.h"
 #include "kernels/cpu/cpu_math.h"
 
-enum { BINS = 512, GROUP = 128, MAX_LEVELS = 4, MAX_SORTED = 128 };
+enum { BINS = 512, GROUP = 128, MAX_LEVELS = 5, MAX_SORTED = 128, PEAKED = 6 /* depth */ };
 
 /* Depth: (max - t)/tau, >= 0. */
 struct narrowing {
@@ -27,21 +27,20 @@ static float depth_of(const struct narrowing *w, int i)
 static void fill_group(struct narrowing *w, int at, int n)
 {
 	float e[GROUP], above = 0;
-	int place[GROUP], n_near = 0, n_inside = 0;
+	int place[GROUP], n_inside = 0;
 	const float *t = w->t + at, max = w->max, inv_tau = w->inv_tau, from = w->from, to = w->to;
 	const float per_depth = (float)BINS / (to - from);
-#pragma omp simd reduction(+ : n_near, n_inside)
+	if (!((max - cpu_block_max(t, n)) * inv_tau < to))
+		return;
+#pragma omp simd reduction(+ : n_inside)
 	for (int i = 0; i < n; i++) {
 		float depth = (max - t[i]) * inv_tau;
-		bool near = depth < to, inside = near && depth >= from;
+		bool inside = depth < to && depth >= from;
 		int bin = (int)(inside ? (depth - from) * per_depth : 0.0f);
 		bin = bin < BINS ? bin : BINS - 1;
 		place[i] = inside ? bin : BINS + i;
-		n_near += near;
 		n_inside += inside;
 	}
-	if (!n_near)
-		return;
 #pragma omp simd reduction(+ : above)
 	for (int i = 0; i < n; i++) {
 		float depth = (max - t[i]) * inv_tau;
@@ -161,17 +160,24 @@ static struct loss_head take_sorted(const struct narrowing *w, double mass)
 	return head;
 }
 
+/* A peaked row's mass is mostly reached in the upper half of the depths, where few groups have a column. */
 struct loss_head cpu_head_set(const float *t, int V, float max, float inv_tau, double z, double mass)
 {
 	double deepest = log((double)V / ((1 - mass) * z)) + 1e-3;
-	struct narrowing w = {.t = t, .V = V, .max = max, .inv_tau = inv_tau, .from = 0, .to = (float)deepest};
+	struct narrowing w = {.t = t, .V = V, .max = max, .inv_tau = inv_tau, .from = 0};
 	if (!(deepest > 0)) /* only NaNs */
 		return (struct loss_head){-INFINITY, V};
+	w.to = (float)(deepest > PEAKED ? deepest / 2 : deepest);
 	for (int level = 0; level < MAX_LEVELS; level++) {
 		fill(&w);
-		if (level > 0 && w.n_inside <= MAX_SORTED)
-			return take_sorted(&w, mass * z);
 		int bin = crossing(&w, mass * z);
+		if (bin < 0 && level == 0 && w.to < (float)deepest) {
+			w.from = w.to;
+			w.to = (float)deepest;
+			continue;
+		}
+		if (w.n_inside <= MAX_SORTED)
+			return take_sorted(&w, mass * z);
 		if (bin < 0) /* by rounding it ends here */
 			return down_to(&w, w.to);
 		narrow_to(&w, bin);

@@ -9,7 +9,7 @@
 
 #include "kernels/ops.h"
 
-enum { LOSS_BLOCK = 512, LOSS_LANES = 32, LOSS_MAX_TEMPERATURES = LOSS_ROWS_MAX_TERMS + 1 };
+enum { LOSS_BLOCK = 1024, LOSS_LANES = 32, LOSS_MAX_TEMPERATURES = LOSS_ROWS_MAX_TERMS + 1 };
 
 /* The divergences of ops.h, fewer: limits and special cases are folded into the general shape. */
 enum loss_shape {

@@ -14,9 +14,10 @@ float cpu_block_max(const float *x, int n)
 			best[l] = x[i + l] > best[l] ? x[i + l] : best[l];
 	for (; i < n; i++)
 		m = x[i] > m ? x[i] : m;
-	for (int l = 0; l < LOSS_LANES; l++)
-		m = best[l] > m ? best[l] : m;
-	return m;
+	for (int half = LOSS_LANES / 2; half > 0; half /= 2) /* a tree: 32 comparisons in a chain would cost more than a block's */
+		for (int l = 0; l < half; l++)
+			best[l] = best[l + half] > best[l] ? best[l + half] : best[l];
+	return best[0] > m ? best[0] : m;
 }
 
 float cpu_row_max(const float *x, int V, int32_t *index)
