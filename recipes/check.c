@@ -2,6 +2,7 @@
 #include "recipes/check.h"
 
 #include "base/suggest.h"
+#include "recipes/init_importance.h"
 #include "results/compare.h"
 
 #include <string.h>
@@ -61,11 +62,28 @@ static int check_train(const struct recipe_spec *r, const struct train_spec *t, 
 	return check_distill(t->distill, e);
 }
 
+static int check_importance(const struct recipe_spec *r, const struct importance_spec *i, struct err *e)
+{
+	int64_t batch = i->sequences * r->data->sequence_length;
+	if (!i->target && !r->target)
+		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
+	if (!i->scores && i->method == IMPORTANCE_ACTIVATION && i->layers == LAYERS_OWN)
+		return yaml_caret(e, check_place(i->at, "layers"), "layers: activation has no scores of layers of its own; expected influence, loss or kl");
+	if (check_counts(r, i->at, i->tokens, batch, e) < 0)
+		return -1;
+	if (i->tokens < batch)
+		return yaml_caret(e, check_place(i->at, "tokens"), "tokens %lld are less than one batch of %lld sequences of %lld", (long long)i->tokens,
+				  (long long)i->sequences, (long long)r->data->sequence_length);
+	return 0;
+}
+
 static int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
 {
-	int n = !!i->masks + !!i->layers.n + !!i->random + !!i->model;
+	int n = !!i->masks + !!i->layers.n + !!i->importance + !!i->random + !!i->model;
 	if (n != 1)
-		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, random, model; found %d", n);
+		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, importance, random, model; found %d", n);
+	if (i->importance)
+		return check_importance(r, i->importance, e);
 	if (i->masks && (check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0 || check_distill(i->masks->distill, e) < 0))
 		return -1;
 	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
@@ -90,7 +108,7 @@ static int check_teacher(const struct recipe_spec *r, const struct teacher_spec 
 		return yaml_caret(e, t->at, "teacher: the key 'train' is missing beside init");
 	if (t->train->distill)
 		return yaml_caret(e, t->train->at, "teacher: it has no teacher of its own; remove distill");
-	if (t->init->masks || t->init->layers.n)
+	if (t->init->masks || t->init->layers.n || t->init->importance)
 		return yaml_caret(e, t->init->at, "teacher: init is random or model");
 	if (t->init->random && !t->init->random->target)
 		return yaml_caret(e, t->init->at, "teacher: random needs a target of its own");
@@ -161,6 +179,9 @@ static int check_students(const struct recipe_spec *r, struct err *e)
 		if (s->init->masks && s->train->tokens < s->init->masks->tokens + s->train->batch_tokens)
 			return yaml_caret(e, check_place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
 					  (long long)s->train->tokens, (long long)s->init->masks->tokens);
+		if (s->init->importance && s->train->tokens < importance_tokens(r, s->init->importance) + s->train->batch_tokens)
+			return yaml_caret(e, check_place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.importance",
+					  (long long)s->train->tokens, (long long)importance_tokens(r, s->init->importance));
 		if (!strcmp(r->students.names[i], "teacher"))
 			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
 		found |= r->report->reference && !strcmp(r->report->reference, r->students.names[i]);

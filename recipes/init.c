@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "prune/cut.h"
+#include "recipes/init_importance.h"
 #include "recipes/stage.h"
 
 #include <math.h>
@@ -69,6 +70,8 @@ int init_arch(const struct run *run, const struct init_spec *spec, struct arch *
 		return fresh_arch(run, spec->random, out, e);
 	if (spec->layers.n)
 		return layers_arch(run, spec, out, e);
+	if (spec->importance)
+		return importance_arch(run, spec->importance, out, e);
 	const struct shape_spec *own = spec->masks ? spec->masks->target : spec->random->target;
 	struct target target = recipe_target(own, run->spec->target);
 	struct err why;
@@ -83,7 +86,7 @@ int init_kept(const struct run *run, const struct init_spec *spec, const struct 
 	*out = (struct kept){0};
 	if (spec->layers.n)
 		return kept_layers(out, run, spec, e);
-	if (!spec->masks)
+	if (!spec->masks && !spec->importance)
 		return 0;
 	out->block = out->layers = calloc((size_t)(s->L + s->C), sizeof *out->layers);
 	BUG_ON(!out->block);
@@ -313,7 +316,7 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 	struct batches *b = NULL;
 	const struct shape *s = &in->start.arch.shape;
 	uint64_t data = 0;
-	if (spec->masks) {
+	if (spec->masks || (spec->importance && importance_tokens(run->spec, spec->importance))) {
 		if (corpus_batches(&run->corpus, seed, &b, e) < 0)
 			return NULL;
 		data = batches_hash(b);
@@ -325,6 +328,14 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 	uint64_t teachers = phase_teachers_hash(run, spec->masks ? spec->masks->distill : NULL);
 	if (teachers && teachers != run->teachers[0].hash)
 		json_object_set_new(inputs, "teachers", stage_hash_json(teachers));
+	if (spec->importance && spec->importance->scores) {
+		uint64_t scores;
+		if (hash_file(spec->importance->scores, &scores, e) < 0) {
+			json_decref(inputs);
+			return NULL;
+		}
+		json_object_set_new(inputs, "scores", stage_hash_json(scores));
+	}
 	if (spec->masks && run->spec->report->metrics == METRICS_JSONL)
 		json_object_set_new(inputs, "metrics", json_string("jsonl"));
 	return inputs;
@@ -340,7 +351,10 @@ static int run_stage(struct init *in, const struct run *run, const struct init_s
 	if (!inputs || !in->dir)
 		goto out;
 	TRY(stage_begin(dir, inputs, &done, e));
-	if (!done)
+	if (!done && spec->importance) {
+		TRY(importance_run(run, spec->importance, &in->start.arch, seed, dir, e));
+		TRY(stage_finish(dir, e));
+	} else if (!done)
 		TRY(spec->masks ? learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
 	else if (spec->masks)
 		TRY(read_report(in, e));
@@ -363,6 +377,8 @@ static int what_was_kept(struct init *in, const struct run *run, const struct in
 	int rc = -1;
 	if (spec->layers.n) {
 		rc = kept_layers(&in->kept, run, spec, e);
+	} else if (spec->importance) {
+		rc = importance_kept(run, spec->importance, &in->start.arch, in->dir, &in->kept, e);
 	} else {
 		TRY(masks_load(path, source, &z, &block, e));
 		rc = kept_from_masks(&in->kept, source, &in->start.arch, &z, e);
@@ -379,7 +395,9 @@ int init_open(struct init *in, const struct run *run, const struct init_spec *sp
 	int rc = -1;
 	memset(in, 0, sizeof *in);
 	TRY(init_arch(run, spec, &in->start.arch, e));
-	if (spec->masks || spec->layers.n)
+	if (spec->importance && importance_warning(run, spec->importance))
+		warn(in, "%s", importance_warning(run, spec->importance));
+	if (spec->masks || spec->layers.n || spec->importance)
 		if (run_stage(in, run, spec, dir, seed, e) < 0 || what_was_kept(in, run, spec, e) < 0)
 			goto out;
 	if (spec->model)
@@ -388,6 +406,12 @@ int init_open(struct init *in, const struct run *run, const struct init_spec *sp
 		int64_t steps = spec->masks->tokens / spec->masks->batch_tokens;
 		in->start.spent_tokens = steps * spec->masks->batch_tokens;
 		in->start.spent_flops = phase_flops(run, &run->teachers[0].model.layout.arch, spec->masks->distill != NULL, in->start.spent_tokens);
+	}
+	if (spec->importance) {
+		struct importance_price price;
+		TRY(importance_price(run, spec->importance, &price, e));
+		in->start.spent_tokens = price.tokens;
+		in->start.spent_flops = price.flops;
 	}
 	if (in->start.dir) {
 		TRY(hf_open(&in->model, in->start.dir, e));

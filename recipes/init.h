@@ -1,5 +1,5 @@
-/* A student's first weights: learned masks and the cut, kept layers, fresh weights, or somebody's model. Each becomes a
- * start; masks and layers leave a Hugging Face directory behind. Test: tests/test_run.c through the program. */
+/* A student's first weights: learned masks and the cut, importance scores and the cut, kept layers, fresh weights, or
+ * somebody's model. Each becomes a start; cuts leave a Hugging Face directory behind. Test: tests/test_run.c through the program. */
 #ifndef RECIPES_INIT_H
 #define RECIPES_INIT_H
 
@@ -8,7 +8,7 @@
 struct init {
 	struct start start;
 	char *dir;         /* of the stage; NULL: nothing was run */
-	struct kept kept;  /* masks, layers: of the teacher */
+	struct kept kept;  /* masks, layers, importance: of the teacher */
 	struct hf_model model; /* open while the start is in use, when it has a directory */
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
@@ -18,8 +18,8 @@ struct init {
 };
 /* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */
 int init_arch(const struct run *, const struct init_spec *, struct arch *out, struct err *);
-/* What a cut from the first teacher will leave, as far as it is known before: kept layers exactly; for masks the first layers
- * and dimensions stand for those that will be learned. Zeroed where the init is no cut. arch: init_arch's. */
+/* What a cut from the first teacher will leave, as far as it is known before: kept layers exactly; for masks and importance
+ * the first layers and dimensions stand for those that will be chosen. Zeroed where the init is no cut. arch: init_arch's. */
 int init_kept(const struct run *, const struct init_spec *, const struct arch *, struct kept *, struct err *);
 /* dir: where its stage may live (made when needed). */
 int init_open(struct init *, const struct run *, const struct init_spec *, const char *dir, uint64_t seed, struct err *);

@@ -3,6 +3,7 @@
 #include "base/fsio.h"
 #include "kernels/ops.h"
 #include "recipes/init.h"
+#include "recipes/init_importance.h"
 #include "recipes/search.h"
 #include "recipes/stage_student.h"
 #include "results/compare.h"
@@ -145,8 +146,32 @@ static int add_training(struct plan *p, struct planned_phase *phase, int64_t bud
 	return add_phase(p, phase, e);
 }
 
-/* Does a student before this one learn the same masks? */
-static bool masks_before(const struct run *run, int i)
+/* The passes over calibration text; tokens 0: the weights alone are looked at. */
+static int add_importance(struct plan *p, const char *who, const struct importance_spec *spec, struct err *e)
+{
+	struct importance_price price;
+	const struct arch *a = &p->run->teachers[0].model.layout.arch;
+	const struct shape *s = &a->shape;
+	if (importance_price(p->run, spec, &price, e) < 0)
+		return err_prefix(e, "%s, importance", who);
+	p->flops += p->times * price.flops;
+	if (table_row(&p->phases, e) < 0 || add_memory(p, who, "importance", price.bytes, e) < 0)
+		return -1;
+	struct table *f = &p->phases;
+	table_set(f, 0, "%s", who);
+	table_set(f, 1, "importance");
+	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
+	table_set(f, 3, "%zu", arch_n_params(a));
+	table_set(f, 4, "%lld", (long long)price.tokens);
+	table_set(f, 5, "%lld", (long long)(price.tokens / (spec->sequences * p->run->spec->data->sequence_length)));
+	table_set(f, 6, "%lld", (long long)spec->sequences);
+	table_set(f, 7, "%.3g", price.flops);
+	table_set(f, 8, "%.1f MiB", mib(session_total(price.bytes)));
+	return 0;
+}
+
+/* Does a student before this one learn the same masks, or take the same scores to the same target? */
+static bool cut_before(const struct run *run, int i)
 {
 	bool found = false;
 	char *own = init_dir(run, ((const struct student_spec *)run->spec->students.v[i])->init, 0);
@@ -164,12 +189,15 @@ static int add_student(struct plan *p, int i, struct err *e)
 	const char *name = p->run->spec->students.names[i];
 	const struct student_spec *s = p->run->spec->students.v[i];
 	const struct masks_spec *m = s->init->masks;
+	const struct importance_spec *im = s->init->importance;
 	struct arch arch;
-	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : 0;
+	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : im ? importance_tokens(p->run->spec, im) : 0;
 	if (init_arch(p->run, s->init, &arch, e) < 0)
 		return -1;
 	struct planned_phase masks = {.who = name, .part = "masks", .masks = m, .arch = &p->run->teachers[0].model.layout.arch, .tokens = spent, .times = 1};
-	if (m && !masks_before(p->run, i) && add_phase(p, &masks, e) < 0)
+	if (m && !cut_before(p->run, i) && add_phase(p, &masks, e) < 0)
+		return -1;
+	if (im && !cut_before(p->run, i) && add_importance(p, name, im, e) < 0)
 		return -1;
 	struct kept kept;
 	if (init_kept(p->run, s->init, &arch, &kept, e) < 0)

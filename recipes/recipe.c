@@ -1,6 +1,7 @@
 /* The recipe language: the tables below are its definition; parser, --help, README reference and resolved dump follow them. */
 #include "recipes/recipe.h"
 
+#include "prune/scores.h"
 #include "recipes/check.h"
 #include "recipes/distill.h"
 
@@ -127,6 +128,26 @@ static const struct key masks_keys[] = {
 };
 const struct section masks_section = {"masks", "learned masks (hard concrete under a Lagrangian), then the cut", sizeof(struct masks_spec), masks_keys, NULL, NULL};
 
+static const char *const importance_methods[] = {"magnitude", "activation", "wanda", "fluctuation", "taylor", "random", NULL};
+static const char *const layers_methods[] = {"own", "influence", "loss", "kl", NULL};
+_Static_assert(sizeof importance_methods / sizeof *importance_methods == IMPORTANCE_METHODS + 1, "a name for every method");
+_Static_assert(sizeof layers_methods / sizeof *layers_methods == LAYERS_METHODS + 1, "a name for every method of layers");
+static const struct key importance_keys[] = {
+	{"target", KEY_SECTION, AT(importance_spec, target), .section = &shape_section, .doc = "shape to reach; absent: the recipe's target"},
+	{"method", KEY_CHOICE, AT(importance_spec, method), NULL, "activation", .choices = importance_methods, .unless = "scores",
+	 .doc = "what a dimension, head, group or channel is worth: magnitude of its weights, activation norms (Minitron), weight × activation (Wanda), fluctuation (FLAP), first-order taylor, random (formulas: prune/importance.h)"},
+	{"layers", KEY_CHOICE, AT(importance_spec, layers), NULL, "influence", .choices = layers_methods, .unless = "scores",
+	 .doc = "what a layer is worth: the method's own score, block influence (ShortGPT), or the loss or KL when it is left out"},
+	{"tokens", KEY_COUNT, AT(importance_spec, tokens), "tokens", "64Ki", .min = 1, .max = BIG, .doc = "of the calibration text, the first of the seed's training text; whole batches of it are read, and count as spent"},
+	{"sequences", KEY_INT, AT(importance_spec, sequences), "sequences", "8", .min = 1, .max = 1 << 16, .doc = "per forward pass, and per gradient of taylor"},
+	{"refit", KEY_BOOL, AT(importance_spec, refit), NULL, "false", .doc = "after the cut, fit the output projections of attention and FFN to the teacher's outputs on the calibration text (least squares)"},
+	{"compensate", KEY_BOOL, AT(importance_spec, compensate), NULL, "true", .doc = "of fluctuation without refit: what dropped inputs gave on average goes into the biases of the next projection, where the family has them"},
+	{"merge_kv", KEY_BOOL, AT(importance_spec, merge_kv), NULL, "false", .doc = "key-value heads become means of neighbours instead of being dropped; groups of query heads may grow"},
+	{"scores", KEY_STRING, AT(importance_spec, scores), .doc = "importance.safetensors of an earlier run with this teacher: nothing is measured"},
+	{0},
+};
+static const struct section importance_section = {"importance", "scores without masks, then the cut", sizeof(struct importance_spec), importance_keys, NULL, NULL};
+
 static const struct key random_keys[] = {
 	{"target", KEY_SECTION, AT(random_spec, target), .section = &shape_section, .doc = "shape; absent: the recipe's target"},
 	{"family", KEY_STRING, AT(random_spec, family), NULL, "llama", .doc = "of a teacher made from nothing: llama, mistral, qwen2, qwen3"},
@@ -141,6 +162,7 @@ static const struct section random_section = {"random", "fresh weights, N(0, 0.0
 static const struct key init_keys[] = {
 	{"masks", KEY_SECTION, AT(init_spec, masks), .section = &masks_section, .doc = "learn what to remove from the teacher, and cut"},
 	{"layers", KEY_INTS, AT(init_spec, layers), .max = 1000, .doc = "keep these layers of the teacher, whole (DistilBERT's way)"},
+	{"importance", KEY_SECTION, AT(init_spec, importance), .section = &importance_section, .doc = "score what to remove from the teacher in one pass, and cut"},
 	{"random", KEY_SECTION, AT(init_spec, random), .section = &random_section, .doc = "fresh weights in the target shape"},
 	{"model", KEY_STRING, AT(init_spec, model), .doc = "a Hugging Face directory"},
 	{0},
@@ -298,7 +320,7 @@ struct target recipe_target(const struct shape_spec *own, const struct shape_spe
 
 const char *init_kind(const struct init_spec *i)
 {
-	return i->masks ? "masks" : i->layers.n ? "layers" : i->random ? "random" : "model";
+	return i->masks ? "masks" : i->layers.n ? "layers" : i->importance ? "importance" : i->random ? "random" : "model";
 }
 
 double teacher_weight(const struct teacher_spec *t, const char *domain)

@@ -79,6 +79,14 @@ struct masks_spec {
 	int cut;
 	struct distill_spec *distill;
 };
+struct importance_spec {
+	const struct yaml_node *at;
+	struct shape_spec *target;   /* NULL: the recipe's */
+	int method, layers;          /* as enum importance_method, enum layers_method */
+	int64_t tokens, sequences;
+	bool refit, compensate, merge_kv;
+	char *scores;                /* a file of an earlier pass; NULL: measured here */
+};
 struct random_spec {
 	const struct yaml_node *at;
 	struct shape_spec *target;
@@ -91,6 +99,7 @@ struct init_spec {
 	const struct yaml_node *at;
 	struct masks_spec *masks;
 	struct int_list layers;
+	struct importance_spec *importance;
 	struct random_spec *random;
 	char *model;
 };
@@ -180,7 +189,7 @@ char *recipe_resolved(const struct recipe *);
 
 /* The shape that an init aims at: its own target over the recipe's; NULL where there is none. */
 struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common);
-/* "masks", "layers", "random", "model". */
+/* "masks", "layers", "importance", "random", "model". */
 const char *init_kind(const struct init_spec *);
 /* What a teacher weighs in a domain, as its key says: its own weight where the domain is not named. */
 double teacher_weight(const struct teacher_spec *, const char *domain);

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "data/text.h"
 #include "kernels/ops.h"
+#include "recipes/inspect_scores.h"
 #include "recipes/verbs.h"
 #include "results/generate.h"
 
@@ -67,19 +68,37 @@ static void print_inspection(const struct hf_model *hf, const json_t *o)
 		printf("  %s: %s\n", json_string_value(json_object_get(finding, "level")), json_string_value(json_object_get(finding, "finding")));
 }
 
+static int add_scores(json_t *o, const struct hf_model *hf, const char *path, struct err *e)
+{
+	struct scores x;
+	if (verb_path(path, e) < 0 || scores_load(path, &hf->layout.arch, &x, e) < 0)
+		return -1;
+	json_object_set_new(o, "importance", scores_json(&hf->layout.arch, &x));
+	scores_release(&x);
+	return 0;
+}
+
 int verb_inspect(const struct cli_args *a, struct err *e)
 {
 	struct hf_model hf;
+	int rc = -1;
 	if (verb_path(a->positional[0], e) < 0 || hf_open(&hf, a->positional[0], e) < 0)
 		return -1;
 	json_t *o = inspection(&hf);
-	if (cli_has(a, "--json"))
+	if (cli_get(a, "--scores"))
+		TRY(add_scores(o, &hf, cli_get(a, "--scores"), e));
+	if (cli_has(a, "--json")) {
 		json_dumpf(o, stdout, JSON_INDENT(2)), putchar('\n');
-	else
+	} else {
 		print_inspection(&hf, o);
+		if (cli_get(a, "--scores"))
+			scores_print(json_object_get(o, "importance"));
+	}
+	rc = 0;
+out:
 	json_decref(o);
 	hf_close(&hf);
-	return 0;
+	return rc;
 }
 
 /* ---- tokenize ---- */

@@ -56,7 +56,11 @@ static const struct cli_option plan_options[] = {
 	{"--set", "KEY=VALUE", NULL, false, true, "overrides a key of the recipe"},
 	END,
 };
-static const struct cli_option json_option[] = {{"--json", NULL, NULL, false, false, "one JSON object instead of text"}, END};
+static const struct cli_option inspect_options[] = {
+	{"--json", NULL, NULL, false, false, "one JSON object instead of text"},
+	{"--scores", "FILE", NULL, false, false, "also: the importance scores of an importance.safetensors of this model"},
+	END,
+};
 static const struct cli_option eval_options[] = {
 	{"--data", "FILE", NULL, true, true, "text to score: .txt, .jsonl, both also .gz"},
 	{"--json", NULL, NULL, false, false, "one JSON object instead of text"},
@@ -104,7 +108,7 @@ static const struct cli_option no_options[] = {END};
 const struct cli_verb verbs[] = {
 	{"run", "RECIPE", 1, 1, run_options, "Runs a recipe, or goes on with it: the same command after any interruption. Ends with the comparison and the report's path.", verb_run},
 	{"plan", "RECIPE", 1, 1, plan_options, "Checks a recipe and prints shapes, parameters, FLOPs, memory by owner, disk and time. Touches nothing.", verb_plan},
-	{"inspect", "MODEL", 1, 1, json_option, "Architecture, shape, parameters, types, and where the model can be loaded.", verb_inspect},
+	{"inspect", "MODEL", 1, 1, inspect_options, "Architecture, shape, parameters, types, and where the model can be loaded.", verb_inspect},
 	{"eval", "MODEL", 1, 1, eval_options, "NLL per token, perplexity and bits per byte of text; every document is scored alone, in fp32.", verb_eval},
 	{"logits", "MODEL", 1, 1, logits_options, "Exact fp32 logits of one sequence, for whoever wants to check us.", verb_logits},
 	{"tokenize", "MODEL FILE", 2, 2, tokenize_options, "Token ids of every document of a file.", verb_tokenize},
