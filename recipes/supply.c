@@ -322,13 +322,14 @@ static int fill_one(struct supply *s, int i, const struct supply_stream *stream,
 {
 	struct filler f = {.supply = s, .index = i, .B = o->student.B, .T = o->student.T};
 	struct cache_identity id = identity_of(s, i);
+	int n_threads = s->run->teachers[i].ops->n_threads;
 	struct batches *b = NULL;
 	struct rows rows = {0};
 	char *dir = supply_cache_dir(s, i);
 	size_t n_missing = 0;
 	int rc = -1;
 	TRY(cache_open(&f.cache, dir, &s->spec, &id, s->plan.cache->write, e));
-	TRY(cache_reserve(f.cache, f.B, f.T, e));
+	TRY(cache_reserve(f.cache, f.B, f.T, n_threads, e));
 	TRY(corpus_batches(&s->run->corpus, stream->seed, &b, e));
 	TRY(rows_init(&rows, f.B, f.T, e));
 	rows_skip(&rows, b, stream->skip_tokens / f.T);
@@ -337,7 +338,7 @@ static int fill_one(struct supply *s, int i, const struct supply_stream *stream,
 	cache_close(f.cache); /* lets others write; what is read from here on is there */
 	f.cache = NULL;
 	TRY(cache_open(&s->caches[i], dir, &s->spec, &id, false, e));
-	TRY(cache_reserve(s->caches[i], f.B, f.T, e));
+	TRY(cache_reserve(s->caches[i], f.B, f.T, n_threads, e));
 	o->teachers[i].cache = s->caches[i];
 	rc = 0;
 out:

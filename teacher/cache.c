@@ -1,4 +1,4 @@
-/* The cache as a whole: a directory, its lock, the index, and batches in and out. Test: tests/test_cache.c */
+/* The cache as a whole: a directory, its lock, the index, room for batches. Test: tests/test_cache_file.c */
 #include "teacher/cache_parts.h"
 
 #include "base/fsio.h"
@@ -9,21 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
-
-struct cache {
-	char *dir, *records;
-	struct cache_spec spec;
-	struct cache_identity identity;
-	bool write;
-	int lock, fd; /* fd: of the records, for reading */
-	struct cache_index index;
-	struct cache_scan held;
-	struct cache_codec codec;
-	size_t max_rows;           /* of a batch; 0: nothing reserved */
-	uint8_t *bytes;            /* of a batch's records */
-	struct cache_entry *fresh; /* (max_rows) of a batch, not yet in the index */
-};
 
 /* ---- opening ---- */
 
@@ -106,6 +91,17 @@ out:
 	return rc;
 }
 
+static void release_workers(struct cache *c)
+{
+	for (int i = 0; i < c->n_workers; i++) {
+		cache_codec_release(&c->workers[i].codec);
+		free(c->workers[i].record);
+	}
+	free(c->workers);
+	c->workers = NULL;
+	c->n_workers = 0;
+}
+
 void cache_close(struct cache *c)
 {
 	if (!c)
@@ -114,9 +110,9 @@ void cache_close(struct cache *c)
 		close(c->fd);
 	fsio_unlock(&c->lock);
 	cache_index_release(&c->index);
-	cache_codec_release(&c->codec);
+	release_workers(c);
 	free(c->bytes);
-	free(c->fresh);
+	free(c->jobs);
 	free(c->dir);
 	free(c->records);
 	free(c);
@@ -143,42 +139,56 @@ static size_t larger(size_t a, size_t b)
 	return a > b ? a : b;
 }
 
-int cache_reserve(struct cache *c, int B, int T, struct err *e)
+static int init_workers(struct cache *c, int n, size_t n_rows, struct err *e)
 {
-	size_t n = larger((size_t)B * (size_t)T, c->max_rows), n_segment = larger((size_t)T, c->codec.max_rows);
-	BUG_ON(B < 1 || T < 1);
-	if (n == c->max_rows && n_segment == c->codec.max_rows)
-		return 0;
-	cache_codec_release(&c->codec);
-	c->max_rows = 0;
-	if (cache_codec_init(&c->codec, &c->spec, &c->identity, n_segment, e) < 0)
-		return -1;
-	/* a reader has one record at a time, a writer all of a batch: at worst a record for each row */
-	size_t n_bytes = c->write ? n * (sizeof(struct cache_header) + cache_encode_bound(&c->codec, 1))
-				  : sizeof(struct cache_header) + cache_encode_bound(&c->codec, n_segment);
-	uint8_t *bytes = realloc(c->bytes, n_bytes);
-	if (bytes)
-		c->bytes = bytes;
-	struct cache_entry *fresh = realloc(c->fresh, n * sizeof *fresh);
-	if (fresh)
-		c->fresh = fresh;
-	if (!bytes || !fresh)
-		return err_run(e, "out of memory for the cache's rows of a batch (%zu bytes)", n_bytes + n * sizeof *fresh);
-	c->max_rows = n;
+	c->workers = calloc((size_t)n, sizeof *c->workers);
+	if (!c->workers)
+		return err_run(e, "out of memory for the cache's %d threads", n);
+	for (int i = 0; i < n; i++) {
+		struct cache_worker *w = &c->workers[i];
+		c->n_workers = i + 1;
+		if (cache_codec_init(&w->codec, &c->spec, &c->identity, n_rows, e) < 0)
+			return -1;
+		size_t n_bytes = sizeof(struct cache_header) + cache_encode_bound(&w->codec, n_rows);
+		w->record = malloc(n_bytes);
+		if (!w->record)
+			return err_run(e, "out of memory for a record of the cache (%zu bytes)", n_bytes);
+	}
 	return 0;
 }
 
-/* ---- looking and writing ---- */
-
-static size_t rows_in(const struct cache_rows *rows)
+int cache_reserve(struct cache *c, int B, int T, int n_threads, struct err *e)
 {
-	BUG_ON(rows->B < 1 || rows->T < 1);
-	return (size_t)rows->B * (size_t)rows->T;
+	BUG_ON(B < 1 || T < 1 || n_threads < 1);
+	size_t n = larger((size_t)B * (size_t)T, c->max_rows), n_segment = larger((size_t)T, c->max_segment), n_bytes = 0;
+	int n_workers = n_threads > c->n_workers ? n_threads : c->n_workers;
+	if (n == c->max_rows && n_segment == c->max_segment && n_workers == c->n_workers)
+		return 0;
+	release_workers(c);
+	c->max_rows = c->max_segment = 0;
+	if (init_workers(c, n_workers, n_segment, e) < 0)
+		return -1;
+	if (c->write) { /* all records of a batch: at worst one for each row */
+		n_bytes = n * (sizeof(struct cache_header) + cache_encode_bound(&c->workers[0].codec, 1));
+		uint8_t *bytes = realloc(c->bytes, n_bytes);
+		if (!bytes)
+			return err_run(e, "out of memory for the cache's rows of a batch (%zu bytes)", n_bytes);
+		c->bytes = bytes;
+	}
+	struct cache_job *jobs = realloc(c->jobs, n * sizeof *jobs);
+	if (!jobs)
+		return err_run(e, "out of memory for the cache's rows of a batch (%zu bytes)", n * sizeof *jobs);
+	c->jobs = jobs;
+	c->max_rows = n;
+	c->max_segment = n_segment;
+	return 0;
 }
+
+/* ---- looking ---- */
 
 size_t cache_missing(const struct cache *c, const struct cache_rows *rows, bool *missing)
 {
-	size_t n_missing = 0, N = rows_in(rows);
+	size_t n_missing = 0, N = cache_rows_in(rows);
 	for (size_t row = 0; row < N;) {
 		struct cache_segment s = cache_segment_at(rows, row);
 		bool absent = !cache_index_find(&c->index, s.key);
@@ -190,111 +200,8 @@ size_t cache_missing(const struct cache *c, const struct cache_rows *rows, bool 
 	return n_missing;
 }
 
-static bool in_batch(const struct cache *c, size_t n_fresh, struct cache_key key)
-{
-	for (size_t i = 0; i < n_fresh; i++)
-		if (c->fresh[i].key.lo == key.lo && c->fresh[i].key.hi == key.hi)
-			return true;
-	return false;
-}
-
-/* Header and payload of a segment, at c->bytes + at; returns the bytes of both, 0 on failure. */
-static size_t encode_record(struct cache *c, const struct cache_segment *s, const struct cache_block *block, size_t at,
-			    struct cache_header *h, struct err *e)
-{
-	uint8_t *payload = c->bytes + at + sizeof *h;
-	size_t n_bytes;
-	double mass;
-	if (cache_encode(&c->codec, block, s->row, s->n_rows, payload, &n_bytes, &mass, e) < 0)
-		return 0;
-	*h = cache_header_make(s, payload, n_bytes, mass);
-	memcpy(c->bytes + at, h, sizeof *h);
-	return sizeof *h + n_bytes;
-}
-
-int cache_add(struct cache *c, const struct cache_rows *rows, const struct cache_block *block, struct err *e)
-{
-	size_t N = rows_in(rows), n_fresh = 0, at = 0;
-	struct cache_scan held = c->held;
-	BUG_ON(!c->write || N > c->max_rows || (size_t)rows->T > c->codec.max_rows);
-	for (size_t row = 0; row < N;) {
-		struct cache_segment s = cache_segment_at(rows, row);
-		struct cache_header h;
-		row += s.n_rows;
-		if (cache_index_find(&c->index, s.key) || in_batch(c, n_fresh, s.key))
-			continue;
-		size_t n = encode_record(c, &s, block, at, &h, e);
-		if (!n)
-			return -1;
-		c->fresh[n_fresh++] = (struct cache_entry){s.key, c->held.n_bytes + at, h.n_rows, h.n_bytes};
-		held.n_rows += h.n_rows;
-		held.mass += h.mass;
-		at += n;
-	}
-	if (!n_fresh)
-		return 0;
-	if (cache_index_reserve(&c->index, n_fresh, e) < 0 || fsio_append(c->records, c->bytes, at, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n_fresh; i++)
-		cache_index_put(&c->index, &c->fresh[i]);
-	held.n_bytes += at;
-	c->held = held;
-	return 0;
-}
-
 int cache_sync(struct cache *c, struct err *e)
 {
 	BUG_ON(!c->write);
 	return fsio_truncate_to(c->records, c->held.n_bytes, e);
-}
-
-/* ---- reading ---- */
-
-static int absent(const struct cache *c, const struct cache_rows *rows, const struct cache_segment *s, struct err *e)
-{
-	size_t N = rows_in(rows);
-	int32_t next = s->n_rows > 1 && s->row + 1 < N ? rows->tokens[s->row + 1] : -1;
-	return err_run(e, "%s: holds no record of a document of %zu tokens that begins with %d %d; it was not written to the end, or "
-		       "from other text: let the run write it", c->dir, s->n_rows, rows->tokens[s->row], next);
-}
-
-/* Whether c->bytes is the whole record that the index promised. */
-static bool record_valid(const struct cache *c, const struct cache_entry *entry, const struct cache_segment *s)
-{
-	struct cache_header h;
-	memcpy(&h, c->bytes, sizeof h);
-	return cache_header_valid(&h) && h.key.lo == s->key.lo && h.key.hi == s->key.hi && h.n_rows == s->n_rows &&
-	       h.n_bytes == entry->n_bytes && h.payload_checksum == XXH64(c->bytes + sizeof h, h.n_bytes, 0);
-}
-
-static int read_segment(struct cache *c, const struct cache_segment *s, const struct cache_entry *entry,
-			const struct cache_block *block, struct err *e)
-{
-	size_t n_bytes = sizeof(struct cache_header) + entry->n_bytes;
-	bool fits = entry->n_bytes <= cache_encode_bound(&c->codec, s->n_rows);
-	if (fits && cache_pread(c->fd, c->bytes, n_bytes, entry->offset)) {
-		const uint8_t *payload = c->bytes + sizeof(struct cache_header);
-		if (record_valid(c, entry, s) && cache_decode(&c->codec, payload, entry->n_bytes, block, s->row, s->n_rows))
-			return 0;
-	} else if (fits && errno) {
-		return err_run(e, "%s: cannot read: %s", c->records, strerror(errno));
-	}
-	return err_run(e, "%s: the record at byte %llu is damaged; remove the cache, it will be written again", c->records,
-		       (unsigned long long)entry->offset);
-}
-
-int cache_read(struct cache *c, const struct cache_rows *rows, const struct cache_block *block, struct err *e)
-{
-	size_t N = rows_in(rows);
-	BUG_ON(N > c->max_rows || (size_t)rows->T > c->codec.max_rows);
-	for (size_t row = 0; row < N;) {
-		struct cache_segment s = cache_segment_at(rows, row);
-		const struct cache_entry *entry = cache_index_find(&c->index, s.key);
-		if (!entry)
-			return absent(c, rows, &s, e);
-		if (read_segment(c, &s, entry, block, e) < 0)
-			return -1;
-		row += s.n_rows;
-	}
-	return 0;
 }

@@ -85,8 +85,10 @@ int cache_add(struct cache *, const struct cache_rows *, const struct cache_bloc
 /* Puts what was added on the disk. */
 int cache_sync(struct cache *, struct err *);
 /* Room for reading and writing batches of up to B*T rows, so that neither allocates afterwards (but for the index, which
- * grows when segments are added). Once, before cache_read and cache_add. */
-int cache_reserve(struct cache *, int B, int T, struct err *);
+ * grows when segments are added). Once, before cache_read and cache_add, which spread a batch's segments over n_threads >= 1
+ * (the backend's: ops->n_threads); what is written and what is read are the same bits for any number. A second call keeps
+ * the larger numbers. */
+int cache_reserve(struct cache *, int B, int T, int n_threads, struct err *);
 /* Fills the block for all rows. A segment that is not there, or whose record is damaged: one line, and the block's content
  * is undefined. BF16 log-probabilities are shifted by one number a row, so that they and the tail sum to 1 again.
  * Works on a cache that is open for writing too: what was added is there. */

@@ -89,6 +89,36 @@ int cache_scan_file(int fd, const char *path, struct cache_index *index, struct 
 /* Reads exactly n bytes; false at an end of file or a failure (errno; 0 for the end). */
 bool cache_pread(int fd, void *to, size_t n_bytes, uint64_t at);
 
+/* ---- cache.c: the whole; cache_batch.c: batches in and out ---- */
+
+/* What a thread works with: nothing of it is shared. */
+struct cache_worker {
+	struct cache_codec codec;
+	uint8_t *record; /* bytes of one, when reading */
+};
+/* A segment to write or to read. */
+struct cache_job {
+	struct cache_segment segment;
+	struct cache_entry entry;
+	size_t at;   /* its record's place in the batch's bytes; writing */
+	double mass; /* likewise */
+};
+struct cache {
+	char *dir, *records;
+	struct cache_spec spec;
+	struct cache_identity identity;
+	bool write;
+	int lock, fd; /* fd: of the records, for reading */
+	struct cache_index index;
+	struct cache_scan held;
+	struct cache_worker *workers;
+	int n_workers;
+	size_t max_rows, max_segment; /* of a batch, of a segment; 0: nothing reserved */
+	uint8_t *bytes;               /* of a batch's records; writing */
+	struct cache_job *jobs;       /* (max_rows) */
+};
+size_t cache_rows_in(const struct cache_rows *rows); /* B*T */
+
 /* ---- cache_manifest.c ---- */
 
 int cache_manifest_write(const char *path, const struct cache_spec *spec, const struct cache_identity *id, struct err *e);

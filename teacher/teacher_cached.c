@@ -83,7 +83,7 @@ int cached_rows_init(struct cached_rows **out, struct teacher *t, const struct h
 	BUG_ON(!cache || cache_spec_of(cache)->kind != o->cache.kind || cache_spec_of(cache)->K != o->cache.K ||
 	       cache_identity_of(cache)->V != c->V);
 	TRY(host_memory(c, e));
-	TRY(cache_reserve(cache, o->B, o->T, e));
+	TRY(cache_reserve(cache, o->B, o->T, t->ops->n_threads, e));
 	if (c->head)
 		TRY(weights_upload_head(t->ops, hf, c->head_type, c->V, c->head, e));
 	rc = 0;

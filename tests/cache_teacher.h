@@ -114,7 +114,7 @@ static inline struct cache *open_cache(const struct world *w, const char *name, 
 	struct cache *c;
 	struct err e;
 	assert_ok(cache_open(&c, test_join(&w->dir, name).text, spec, &id, true, &e), &e);
-	assert_ok(cache_reserve(c, B, T, &e), &e);
+	assert_ok(cache_reserve(c, B, T, w->ops->n_threads, &e), &e);
 	return c;
 }
 

@@ -122,7 +122,7 @@ static inline struct cache *world_open(const char *dir, enum cache_kind kind, en
 	struct cache_spec spec = world_spec(kind, type);
 	struct cache_identity id = world_identity();
 	assert_ok(cache_open(&c, dir, &spec, &id, write, &e), &e);
-	assert_ok(cache_reserve(c, 1, WORLD_N, &e), &e);
+	assert_ok(cache_reserve(c, 1, WORLD_N, 2, &e), &e);
 	return c;
 }
 

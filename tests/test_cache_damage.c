@@ -45,7 +45,7 @@ static int readable(const char *path, const char *bytes, size_t n_bytes, bool wr
 		assert_true(strlen(e.line) > 10);
 		return -1;
 	}
-	assert_ok(cache_reserve(c, 1, WORLD_N, &e), &e);
+	assert_ok(cache_reserve(c, 1, WORLD_N, 1, &e), &e);
 	world_make(&w, 72, false);
 	world_fill(&w, CACHE_TOP_P, &want);
 	for (int row = 0, end; row < WORLD_N; row = end) {

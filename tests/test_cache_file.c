@@ -164,6 +164,102 @@ static void what_is_not_finite_is_refused(void **state)
 	cache_close(c);
 }
 
+/* ---- threads ---- */
+
+/* As world_open and world_write, in sequences of 24, with as many threads. */
+static struct cache *open_threads(const char *path, enum cache_kind kind, enum dtype type, bool write, int n_threads)
+{
+	struct cache *c;
+	struct err e;
+	struct cache_spec spec = world_spec(kind, type);
+	struct cache_identity id = world_identity();
+	assert_ok(cache_open(&c, path, &spec, &id, write, &e), &e);
+	assert_ok(cache_reserve(c, 3, 24, n_threads, &e), &e);
+	return c;
+}
+
+static char *records_of_threads(const char *path, enum cache_kind kind, enum dtype type, int n_threads, size_t *n_bytes)
+{
+	static struct world_block b;
+	struct world w;
+	struct err e;
+	world_make(&w, 24, false);
+	world_fill(&w, kind, &b);
+	struct cache *c = open_threads(path, kind, type, true, n_threads);
+	assert_ok(cache_add(c, &w.rows, &b.block, &e), &e);
+	cache_close(c);
+	return world_records(path, n_bytes);
+}
+
+static void read_threads(const char *path, enum cache_kind kind, enum dtype type, int n_threads, struct world_block *to)
+{
+	struct world w;
+	struct err e;
+	world_make(&w, 24, true);
+	world_block_init(to);
+	struct cache *c = open_threads(path, kind, type, false, n_threads);
+	assert_ok(cache_read(c, &w.rows, &to->block, &e), &e);
+	cache_close(c);
+	to->block = (struct cache_block){NULL};
+}
+
+static void any_number_of_threads_gives_the_same_bits(void **state)
+{
+	(void)state;
+	static struct world_block one, many;
+	struct test_path a = test_join(&dir, "1"), b = test_join(&dir, "3");
+	struct err e;
+	for (int i = 0; i < 8; i++) {
+		enum cache_kind kind = KINDS[i / 2];
+		enum dtype type = TYPES[i % 2];
+		size_t n_one, n_many;
+		char *want = records_of_threads(a.text, kind, type, 1, &n_one), *got = records_of_threads(b.text, kind, type, 3, &n_many);
+		assert_int_equal(n_one, n_many);
+		assert_memory_equal(got, want, n_one);
+		read_threads(a.text, kind, type, 1, &one);
+		for (int n = 2; n <= 4; n++) {
+			read_threads(a.text, kind, type, n, &many);
+			assert_memory_equal(&many, &one, sizeof one);
+		}
+		free(want);
+		free(got);
+		assert_ok(fsio_remove_tree(a.text, &e), &e);
+		assert_ok(fsio_remove_tree(b.text, &e), &e);
+	}
+}
+
+/* Whoever meets it: the first that is wrong in the order of the batch. */
+static void the_first_fault_is_named(void **state)
+{
+	(void)state;
+	static struct world_block b;
+	struct world w;
+	struct err e;
+	size_t n_bytes;
+	free(records_of_threads(dir.text, CACHE_TOP_K, DTYPE_F32, 1, &n_bytes));
+	char *bytes = world_records(dir.text, &n_bytes);
+	bytes[CACHE_SEGMENT_BYTES] ^= 1; /* document 0's payload */
+	assert_ok(fsio_write_file(test_join(&dir, "records").text, bytes, n_bytes, &e), &e);
+	world_make(&w, 24, false);
+	w.tokens[30] ^= 1; /* absent: document 4 */
+	for (int i = 0; i < 20; i++) {
+		struct cache *c = open_threads(dir.text, CACHE_TOP_K, DTYPE_F32, false, 4);
+		world_block_init(&b);
+		assert_fails(cache_read(c, &w.rows, &b.block, &e), &e, "the record at byte 0 is damaged");
+		cache_close(c);
+	}
+	free(bytes);
+	struct test_path fresh = test_join(&dir, "fresh");
+	struct cache *c = open_threads(fresh.text, CACHE_TOP_K, DTYPE_F32, true, 4);
+	for (int i = 0; i < 20; i++) {
+		world_fill(&w, CACHE_TOP_K, &b);
+		b.lse[9] = b.lse[30] = b.lse[70] = NAN;
+		assert_fails(cache_add(c, &w.rows, &b.block, &e), &e, "token 9 of the batch is not finite");
+		assert_int_equal(cache_stats(c).tokens, 0);
+	}
+	cache_close(c);
+}
+
 /* ---- going on ---- */
 
 static void half_written_goes_on(void **state)
@@ -216,7 +312,7 @@ static void failing_writes_leave_a_whole_cache(void **state)
 		fsio_fail_nth_write(n);
 		int rc = cache_open(&c, dir.text, &spec, &id, true, &e);
 		if (!rc) {
-			assert_ok(cache_reserve(c, 3, 24, &e), &e);
+			assert_ok(cache_reserve(c, 3, 24, 2, &e), &e);
 			rc = cache_add(c, &w.rows, &b.block, &e);
 			assert_int_equal(cache_stats(c).tokens, rc ? 0 : WORLD_N);
 		}
@@ -331,6 +427,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(draws_depend_on_content_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(statistics_count_what_is_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_not_finite_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_number_of_threads_gives_the_same_bits, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_first_fault_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(half_written_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(failing_writes_leave_a_whole_cache, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_writer_at_a_time, setup, teardown),

@@ -77,7 +77,7 @@ static int filler_open(struct filler *f, struct bench *b, const struct cache_spe
 		TRY(world_back(b->world.ops, all[i], &b->world.n_bytes, e));
 	TRY(filler_init(f, spec, e));
 	TRY(cache_open(&f->cache, f->dir, spec, &id, true, e));
-	TRY(cache_reserve(f->cache, B, T, e));
+	TRY(cache_reserve(f->cache, B, T, b->world.ops->n_threads, e));
 	rc = 0;
 out:
 	return rc;
@@ -185,7 +185,7 @@ static int open_cached(struct bench *b, const struct cache_case *c, struct side 
 	own->teacher_options.missing = c->missing;
 	TRY(prepare(b, &c->spec, dir, e));
 	TRY(cache_open(&own->cache, dir, &c->spec, &id, false, e));
-	TRY(cache_reserve(own->cache, B, T, e));
+	TRY(cache_reserve(own->cache, B, T, b->world.ops->n_threads, e));
 	TRY(side_open(own, e));
 	rc = 0;
 out:
