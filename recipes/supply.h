@@ -33,13 +33,20 @@ void supply_close(struct supply *); /* NULL is fine */
 void supply_log(const struct supply *, const char *label);
 /* Sets teachers, terms and inner losses. */
 void supply_session(struct supply *, struct session_options *);
+
+/* ---- supply_fill.c ---- */
+
 /* Opens the caches, runs the teachers over what they lack of the stream, and hands them to the session options. Nothing to
  * do without caches. -1 with "interrupted" after SIGINT: what was written is kept. */
 int supply_fill(struct supply *, const struct supply_stream *, struct session_options *, struct err *);
 /* Bytes by owner while a cache is filled, before there is a session: of the teacher that needs most. 0 where none is. */
 int supply_price_filling(struct supply *, int B, int T, size_t bytes[MEMORY_OWNERS], struct err *);
+
+/* ---- for plan and report ---- */
+
 /* What a cache of this section will hold; the section has one. */
 struct cache_spec supply_cache_spec(const struct run *, const struct distill_spec *);
+struct cache_identity supply_cache_identity(const struct supply *, int teacher);
 /* Where a teacher's cache lies (the caller's to free), and the bytes of a token before compression, all teachers' together. */
 char *supply_cache_dir(const struct supply *, int teacher);
 size_t supply_cache_row_bytes(const struct supply *);
