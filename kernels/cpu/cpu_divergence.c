@@ -390,6 +390,15 @@ void cpu_divergence_finish(struct loss_term *term, const struct loss_temperature
 		term->value = NAN;
 }
 
+void cpu_divergence_coefficients(const struct loss_term *term, struct loss_temperature *h, double weight)
+{
+	if (weight == 0)
+		return;
+	cpu_temperature_add_kl(h, weight, term->f, term->r);
+	if (term->total != 0)
+		h->c_q -= weight * term->total / h->zs;
+}
+
 void cpu_divergence_grad(const struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k, int V,
 			 double weight, float *d)
 {

@@ -188,23 +188,15 @@ static void set_coefficients(struct row *r)
 {
 	if (r->ce_weight != 0.0f)
 		r->temperatures[0].c_q += (double)r->ce_weight / r->temperatures[0].zs;
-	for (int k = 0; r->t && k < r->plan->call->n_terms; k++) {
-		const struct loss_term *term = &r->terms[k];
-		struct loss_temperature *h = temperature_of(r, k);
-		double weight = weight_of(r, k);
-		if (weight == 0)
-			continue;
-		cpu_temperature_add_kl(h, weight, term->f, term->r);
-		if (term->total != 0)
-			h->c_q -= weight * term->total / h->zs;
-	}
+	for (int k = 0; r->t && k < r->plan->call->n_terms; k++)
+		cpu_divergence_coefficients(&r->terms[k], temperature_of(r, k), weight_of(r, k));
 }
 
 /* Copies, because grad may lie over the logits and hold another type: memcpy keeps the compiler from reordering, and a
  * BF16 block ends before the next fp32 block begins. */
 static void store_block(const struct row *r, const float *d, int at, int n)
 {
-	uint16_t narrow[LOSS_BLOCK];
+	uint16_t narrow[SPARSE_PANEL];
 	const void *from = d;
 	if (r->grad_type != DTYPE_F32) {
 		cpu_narrow(narrow, r->grad_type, d, (size_t)n);
@@ -259,26 +251,32 @@ static void grad_row(struct row *r)
 
 /* ---- a row with sparse targets ---- */
 
-static void start_sparse(const struct row *r, struct sparse_row *sparse)
+/* False: nothing in this row to take a divergence from. */
+static bool start_sparse(const struct row *r, struct sparse_row *sparse)
 {
 	const struct loss_rows *a = r->plan->call;
 	const struct sparse_targets *t = a->sparse;
+	const struct loss_temperature *h = &r->plan->temperatures[r->plan->of_term[0]]; /* every term's */
 	size_t at = (size_t)r->n * (size_t)t->K;
-	*sparse = (struct sparse_row){.targets = t, .ids = t->ids + at, .log_p = t->log_p + at, .s = r->s, .V = r->V,
-				      .tail_p = t->missing == MISSING_TAIL ? t->tail[r->n] : 0, .inv_tau = 1.0f / t->tau,
-				      .n_terms = a->n_terms};
+	*sparse = (struct sparse_row){.targets = t, .ids = t->ids + at, .log_p = t->log_p + at, .s = a->s + (size_t)r->n * (size_t)a->ld,
+				      .V = r->V, .tail_p = t->missing == MISSING_TAIL ? t->tail[r->n] : 0, .inv_tau = 1.0f / t->tau,
+				      .h = {.forward = h->forward, .reverse = h->reverse}, .n_terms = a->n_terms};
+	sparse->n_ids = cpu_sparse_count(t, sparse->ids, r->V);
 	for (int k = 0; k < a->n_terms; k++) {
 		sparse->terms[k].form = &r->plan->forms[k];
 		sparse->weights[k] = weight_of(r, k);
 	}
+	return sparse->n_ids > 0 || t->missing == MISSING_TAIL;
 }
 
-static void grad_sparse(struct row *r, const struct sparse_row *sparse)
+static void grad_sparse(struct row *r, struct sparse_row *sparse, bool shared)
 {
-	struct loss_temperature outside = cpu_sparse_outside(sparse), *ce = &r->temperatures[0];
-	float d[LOSS_BLOCK];
-	for (int at = 0; at < r->V; at += LOSS_BLOCK) {
-		struct loss_block k = block_of(r, at), rest = k;
+	struct loss_temperature outside = cpu_sparse_coefficients(sparse, shared ? (double)r->ce_weight / r->temperatures[0].zs : 0);
+	struct loss_temperature *ce = &r->temperatures[0];
+	float d[SPARSE_PANEL];
+	for (int at = 0; at < r->V; at += SPARSE_PANEL) {
+		struct loss_block k = {.s = r->s + at, .at = at, .n = r->V - at < SPARSE_PANEL ? r->V - at : SPARSE_PANEL, .max_s = r->max_s};
+		struct loss_block rest = k;
 		rest.max_s = sparse->max_rest;
 		prefetch_next(r, &k);
 		cpu_temperature_grad(&outside, &rest, add_of(r, at), d);
@@ -289,26 +287,23 @@ static void grad_sparse(struct row *r, const struct sparse_row *sparse)
 }
 
 /* At temperature 1 the cross-entropy shares the sweeps over the columns outside the ids; else it has its own. */
-static void sparse_row(struct row *r)
+static void sparse_row(struct row *r, struct sparse_row *sparse)
 {
-	struct sparse_row sparse;
-	start_sparse(r, &sparse);
-	cpu_sparse_sums(&sparse);
-	bool shared = r->ce_weight != 0.0f && sparse.inv_tau == 1.0f && cpu_sparse_sweeps_rest(&sparse);
+	cpu_sparse_sums(sparse);
+	bool sweeps = cpu_sparse_sweeps_rest(sparse), shared = r->ce_weight != 0.0f && sparse->inv_tau == 1.0f && sweeps;
+	r->max_s = sweeps ? sparse->max_s : cpu_row_max(r->s, r->V, NULL);
 	if (shared)
-		r->temperatures[0].zs = cpu_sparse_z(&sparse);
+		r->temperatures[0].zs = sparse->h.zs;
 	else
 		sum_row(r);
-	cpu_sparse_values(&sparse);
+	cpu_sparse_values(sparse);
 	write_ce(r, r->temperatures[0].zs);
-	write_divergences(r, sparse.terms);
+	write_divergences(r, sparse->terms);
 	if (!r->grad)
 		return;
-	if (shared)
-		sparse.c_q = (double)r->ce_weight / r->temperatures[0].zs;
-	else
+	if (!shared)
 		set_coefficients(r);
-	grad_sparse(r, &sparse);
+	grad_sparse(r, sparse, shared);
 }
 
 /* ---- rows ---- */
@@ -342,10 +337,10 @@ static void dense_row(struct row *r)
 		grad_row(r);
 }
 
-static void find_maxima(const struct loss_rows *a, struct row *r, const float *t, bool idle)
+static void find_maxima(const struct loss_rows *a, struct row *r, const float *t, bool wanted)
 {
 	int32_t *best_s = a->top1 && a->argmax_s ? a->argmax_s + r->n : NULL, *best_t = a->top1 && a->argmax_t ? a->argmax_t + r->n : NULL;
-	if (!idle || best_s)
+	if (wanted || best_s)
 		r->max_s = cpu_row_max(r->s, r->V, best_s);
 	if (r->t || (t && best_t))
 		r->max_t = cpu_row_max(t, r->V, best_t);
@@ -371,14 +366,16 @@ static void loss_row(const struct plan *p, int n)
 	r.grad = a->grad ? (char *)a->grad + ((size_t)n * (size_t)a->ld_grad + (size_t)from) * dtype_size(a->grad_type) : NULL;
 	r.target = a->target ? a->target[n] : -1;
 	r.max_s = r.max_t = 0;
-	bool sparse = a->sparse && r.kd_weight != 0.0f, idle = r.V < 1 || (r.ce_weight == 0.0f && !r.t && !sparse);
-	find_maxima(a, &r, t, idle);
+	struct sparse_row categories;
+	bool sparse = a->sparse && r.kd_weight != 0.0f && r.V > 0 && start_sparse(&r, &categories);
+	bool idle = r.V < 1 || (r.ce_weight == 0.0f && !r.t && !sparse);
+	find_maxima(a, &r, t, !idle && !sparse);
 	start_temperatures(&r);
 	if (idle) {
 		write_ce(&r, 1);
 		write_divergences(&r, NULL);
 	} else if (sparse) {
-		sparse_row(&r);
+		sparse_row(&r, &categories);
 	} else {
 		dense_row(&r);
 	}

@@ -79,7 +79,9 @@ struct loss_term {
 void cpu_divergence_sums(struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k);
 /* D and H from the row's sums; V: its columns. */
 void cpu_divergence_finish(struct loss_term *term, const struct loss_temperature *h, int V);
-/* d(n) += weight h: the part - weight q H is the temperature's. */
+/* Adds to the temperature's coefficients what weight tau dD/ds has of them: all of a KL's, of others - weight q H. */
+void cpu_divergence_coefficients(const struct loss_term *term, struct loss_temperature *h, double weight);
+/* d(n) += weight h, the rest of it. */
 void cpu_divergence_grad(const struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k, int V,
 			 double weight, float *d);
 
