@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "prune/cut.h"
 #include "recipes/init_importance.h"
+#include "recipes/init_parts.h"
 #include "recipes/stage.h"
 
 #include <math.h>
@@ -98,9 +99,23 @@ int init_kept(const struct run *run, const struct init_spec *spec, const struct 
 	return 0;
 }
 
+/* ---- warnings ---- */
+
+void init_warn(struct init *in, const char *fmt, ...)
+{
+	char line[sizeof in->warnings[0]];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	log_warn("%s", line);
+	if (in->n_warnings < INIT_MAX_WARNINGS)
+		snprintf(in->warnings[in->n_warnings++], sizeof line, "%s", line);
+}
+
 /* ---- cut ---- */
 
-static int save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
+int init_save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
 		    const float *source, struct err *e)
 {
 	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = run->teachers[0].model.config};
@@ -133,179 +148,12 @@ static int cut_layers(struct init *in, const struct run *run, const struct init_
 		return err_run(e, "out of memory: %zu bytes for the teacher's weights", layout->n_elems * sizeof *source);
 	TRY(kept_layers(&kept, run, spec, e));
 	hf_read_f32(&run->teachers[0].model, source);
-	TRY(save_cut(run, &in->start, &kept, NULL, model, source, e));
+	TRY(init_save_cut(run, &in->start, &kept, NULL, model, source, e));
 	TRY(stage_finish(in->dir, e));
 	rc = 0;
 out:
 	kept_release(&kept);
 	free(source);
-	return rc;
-}
-
-/* ---- the mask phase ---- */
-
-enum { MAX_WARNINGS = sizeof ((struct init *)0)->warnings / sizeof ((struct init *)0)->warnings[0] };
-
-static void warn(struct init *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void warn(struct init *in, const char *fmt, ...)
-{
-	char line[sizeof in->warnings[0]];
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof line, fmt, ap);
-	va_end(ap);
-	log_warn("%s", line);
-	if (in->n_warnings < MAX_WARNINGS)
-		snprintf(in->warnings[in->n_warnings++], sizeof line, "%s", line);
-}
-
-static void warn_of_deviation(struct init *in)
-{
-	for (int k = 0; k < MASK_STRUCTURES; k++) {
-		const char *name = mask_structure_name((enum mask_structure)k);
-		double target = in->report.final_target[k], off = in->report.expected[k] / target - 1;
-		if (target > 0 && fabs(off) > MASK_TOLERANCE)
-			warn(in, "masks: the expected size of %s is %.2f before the cut, %.1f %% off its target %.0f", name, in->report.expected[k],
-			     100 * off, target);
-		else if (target > 0 && in->report.worst_row[k] > MASK_TOLERANCE)
-			warn(in, "masks: a row of %s is %.1f %% off its target %.0f before the cut (their mean is %.2f)", name,
-			     100 * in->report.worst_row[k], target, in->report.expected[k]);
-	}
-}
-
-static json_t *report_json(const struct init *in)
-{
-	json_t *structures = json_object(), *warnings = json_array();
-	const struct mask_report *r = &in->report;
-	for (int k = 0; k < MASK_STRUCTURES; k++)
-		if (r->final_target[k] > 0)
-			json_object_set_new(structures, mask_structure_name((enum mask_structure)k),
-					    json_pack("{s:i,s:i,s:f,s:f,s:f}", "units", r->units[k], "target", r->final_target[k], "expected",
-						      r->expected[k], "worst_row", r->worst_row[k], "saturated", r->saturated[k]));
-	for (int i = 0; i < in->n_warnings; i++)
-		json_array_append_new(warnings, json_string(in->warnings[i]));
-	return json_pack("{s:s,s:f,s:f,s:o,s:o}", "cut", in->soft ? "soft" : "hard", "soft_nll", in->soft_nll, "hard_nll", in->hard_nll,
-			 "structures", structures, "warnings", warnings);
-}
-
-static int read_report(struct init *in, struct err *e)
-{
-	char *path = path_format("%s/masks.json", in->dir);
-	json_t *o = NULL, *structures;
-	const char *cut;
-	int rc = -1;
-	TRY(json_read_file(path, &o, e));
-	TRY(json_get_string(o, path, "cut", "soft", &cut, e));
-	in->soft = !strcmp(cut, "soft");
-	TRY(json_get_double(o, path, "soft_nll", 0, 0, 1e9, &in->soft_nll, e));
-	TRY(json_get_double(o, path, "hard_nll", 0, 0, 1e9, &in->hard_nll, e));
-	structures = json_object_get(o, "structures");
-	for (int k = 0; k < MASK_STRUCTURES; k++) {
-		const json_t *s = json_object_get(structures, mask_structure_name((enum mask_structure)k));
-		in->report.final_target[k] = s ? (int)json_integer_value(json_object_get(s, "target")) : -1;
-		in->report.units[k] = s ? (int)json_integer_value(json_object_get(s, "units")) : 0;
-		in->report.expected[k] = s ? json_number_value(json_object_get(s, "expected")) : 0;
-		in->report.worst_row[k] = s ? json_number_value(json_object_get(s, "worst_row")) : 0;
-	}
-	const json_t *warnings = json_object_get(o, "warnings");
-	for (size_t i = 0; i < json_array_size(warnings) && in->n_warnings < MAX_WARNINGS; i++)
-		snprintf(in->warnings[in->n_warnings++], sizeof in->warnings[0], "%s", json_string_value(json_array_get(warnings, i)));
-	rc = 0;
-out:
-	json_decref(o);
-	free(path);
-	return rc;
-}
-
-/* Both cuts are measured under masks on held-out text; the better one, or the one that was asked for, is made. */
-static int choose_and_cut(struct init *in, const struct run *run, const struct masks_spec *spec, struct session *session,
-			  struct mask_learner *learner, const char *model, struct err *e)
-{
-	struct host_masks z = {0};
-	struct kept kept = {0};
-	void *block = NULL;
-	size_t n = session->student.layout.n_elems;
-	float *source = malloc(n * sizeof *source);
-	char *masks_path = path_format("%s/masks.safetensors", in->dir), *json_path = path_format("%s/masks.json", in->dir);
-	json_t *report = NULL;
-	int rc = -1;
-	if (!source) {
-		err_run(e, "out of memory: %zu bytes for the masked weights", n * sizeof *source);
-		goto out;
-	}
-	TRY(host_masks_alloc(&z, &block, learner, e));
-	mask_learner_final(learner, false, &z);
-	TRY(loop_heldout(run, session, &z, &in->hard_nll, e));
-	mask_learner_final(learner, true, &z);
-	TRY(loop_heldout(run, session, &z, &in->soft_nll, e));
-	in->soft = spec->cut == CUT_SOFT || (spec->cut == CUT_BEST && in->soft_nll < in->hard_nll);
-	mask_learner_final(learner, in->soft, &z);
-	log_line("masks: held-out loss of the soft cut %.4f, of the hard cut %.4f: the %s one is made", in->soft_nll, in->hard_nll,
-		 in->soft ? "soft" : "hard");
-	TRY(kept_from_masks(&kept, &session->student.layout.arch, &in->start.arch, &z, e));
-	TRY(masks_save(masks_path, &session->student.layout.arch, &z, e));
-	student_weights(&session->student, source);
-	TRY(save_cut(run, &in->start, &kept, &z, model, source, e));
-	warn_of_deviation(in);
-	report = report_json(in);
-	TRY(json_write_file(json_path, report, e));
-	rc = 0;
-out:
-	json_decref(report);
-	kept_release(&kept);
-	free(block);
-	free(source);
-	free(masks_path);
-	free(json_path);
-	return rc;
-}
-
-static struct schedule masks_schedule(const struct masks_spec *m)
-{
-	int steps = (int)(m->tokens / m->batch_tokens);
-	return (struct schedule){.kind = (enum schedule_kind)m->schedule, .peak = (float)m->lr, .final_fraction = (float)m->final_lr,
-				 .total_steps = steps, .warmup_steps = (int)lround(m->warmup * steps), .decay_steps = (int)lround(0.2 * steps)};
-}
-
-static int learn_masks(struct init *in, const struct run *run, const struct masks_spec *spec, uint64_t seed, const char *model, struct err *e)
-{
-	const struct arch *source = &run->teachers[0].model.layout.arch;
-	struct session session = {0};
-	struct supply *supply = NULL;
-	struct schedule schedule = masks_schedule(spec);
-	struct mask_options options = mask_default(schedule.total_steps);
-	struct mask_learner *learner = NULL;
-	struct start from = {.arch = *source, .dir = run->teachers[0].dir};
-	int rc = -1;
-	if (schedule.total_steps < MASK_FEW_STEPS)
-		warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
-		     MASK_FEW_STEPS);
-	options.seed = seed;
-	options.warmup_fraction = (float)spec->mask_warmup;
-	TRY(mask_learner_open(&learner, source, &in->start.arch, &options, e));
-	if (spec->distill)
-		TRY(supply_open(&supply, run, spec->distill, source, NULL, e));
-	struct session_options o = phase_session(run, NULL, spec, source, supply);
-	o.student.projection_seed = seed;
-	if (supply)
-		supply_log(supply, "masks");
-	TRY(phase_micro_batch(run, in->dir, &o, spec->batch_tokens, e));
-	if (supply)
-		TRY(supply_fill(supply, &(struct supply_stream){seed, 0, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
-	TRY(session_open(&session, &o, e));
-	TRY(phase_load(&session.student, &from, seed, e));
-	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .supply = supply,
-			    .schedule = schedule, .seed = seed, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
-			    .checkpoint_every = spec->checkpoint_every};
-	TRY(loop_run(&loop, e));
-	in->report = loop.report;
-	TRY(choose_and_cut(in, run, spec, &session, learner, model, e));
-	TRY(stage_finish(in->dir, e));
-	rc = 0;
-out:
-	session_close(&session);
-	supply_close(supply);
-	mask_learner_close(learner);
 	return rc;
 }
 
@@ -355,9 +203,9 @@ static int run_stage(struct init *in, const struct run *run, const struct init_s
 		TRY(importance_run(run, spec->importance, &in->start.arch, seed, dir, e));
 		TRY(stage_finish(dir, e));
 	} else if (!done)
-		TRY(spec->masks ? learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
+		TRY(spec->masks ? init_learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
 	else if (spec->masks)
-		TRY(read_report(in, e));
+		TRY(init_read_masks(in, e));
 	loop_forget(dir);
 	in->start.dir = model;
 	model = NULL;
@@ -396,7 +244,7 @@ int init_open(struct init *in, const struct run *run, const struct init_spec *sp
 	memset(in, 0, sizeof *in);
 	TRY(init_arch(run, spec, &in->start.arch, e));
 	if (spec->importance && importance_warning(run, spec->importance))
-		warn(in, "%s", importance_warning(run, spec->importance));
+		init_warn(in, "%s", importance_warning(run, spec->importance));
 	if (spec->masks || spec->layers.n || spec->importance)
 		if (run_stage(in, run, spec, dir, seed, e) < 0 || what_was_kept(in, run, spec, e) < 0)
 			goto out;

@@ -5,6 +5,7 @@
 
 #include "recipes/phase.h"
 
+enum { INIT_MAX_WARNINGS = 8 };
 struct init {
 	struct start start;
 	char *dir;         /* of the stage; NULL: nothing was run */
@@ -13,7 +14,7 @@ struct init {
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
 	bool soft;         /* masks: which was taken */
-	char warnings[8][200];
+	char warnings[INIT_MAX_WARNINGS][200];
 	int n_warnings;
 };
 /* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */
