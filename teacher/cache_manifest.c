@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FORMAT "espalier soft targets"
-#define VERSION 1
+#define VERSION 2
 
 const char *cache_kind_name(enum cache_kind kind)
 {

@@ -40,8 +40,9 @@ void cache_index_release(struct cache_index *x);
 
 /* ---- cache_record.c: rows to bytes and back ---- */
 
-/* A payload is the byte planes of all arrays of a segment: those of the arrays' noisy low bytes as they are, then the
- * others deflated. Ids are 32 bits, less the high bytes that the vocabulary never fills; ragged rows stand one after another. */
+/* A payload is the byte planes of all arrays of a segment: first those that compress, deflated, then those of the arrays'
+ * noisy low bytes as they are. Ids are 32 bits, less the high bytes that the vocabulary never fills; a row's log-probabilities
+ * are differences of their bits; ragged rows stand one after another. */
 struct cache_codec {
 	struct cache_spec spec;
 	int V, C;
@@ -49,6 +50,7 @@ struct cache_codec {
 	bool deflates, inflates; /* the streams are open */
 	uint8_t *planes;         /* (plane_bytes) what is deflated, before */
 	size_t plane_bytes, max_rows;
+	uint32_t *numbers;       /* (K), HIDDEN (C): a row's ids or bits of its values */
 };
 /* Room for segments of up to max_rows rows. */
 int cache_codec_init(struct cache_codec *c, const struct cache_spec *spec, const struct cache_identity *id, size_t max_rows,

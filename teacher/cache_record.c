@@ -1,5 +1,6 @@
-/* A segment's rows as bytes. Ids and the high bytes of floats compress well as planes (all first bytes, then all second
- * ones …) under Huffman coding alone; the low bytes of floats are noise, which is stored as it is.
+/* A segment's rows as bytes. The high bytes of ids and floats compress well as planes (all first bytes, then all second
+ * ones …) under Huffman coding and runs; the low bytes are noise, which is stored as it is. A row's log-probabilities fall:
+ * each is stored as what its bits differ by from the one before, which leaves little in the high bytes.
  * Test: tests/test_cache_file.c */
 #include "teacher/cache_parts.h"
 
@@ -40,6 +41,7 @@ static struct layout layout_of(const struct cache_codec *c, size_t n_rows, size_
 	l.width[VALUES] = wide ? 4 : 2;
 	l.noisy[TAIL] = l.width[TAIL] / 2;
 	l.noisy[LSE] = l.noisy[CE] = real / 2;
+	l.noisy[IDS] = id > 1;
 	l.noisy[VALUES] = wide ? 2 : 0;
 	for (int a = 0; a < ARRAYS; a++) {
 		l.clean_at[a] = l.n_clean;
@@ -97,14 +99,35 @@ static inline float float_of(uint32_t u)
 	return f;
 }
 
-static inline void put_value(const struct lanes *s, size_t i, float f)
+/* Many in a row, from element `at` on: plane by plane, which vectorises. */
+static void put_all(const struct lanes *s, size_t at, const uint32_t *v, size_t n)
 {
-	put(s, i, s->width == 2 ? bf16_from_f32(f) : bits_of(f));
+	for (int p = 0; p < s->width; p++) {
+		uint8_t *to = s->p[p] + at;
+#pragma omp simd
+		for (size_t i = 0; i < n; i++)
+			to[i] = (uint8_t)(v[i] >> 8 * p);
+	}
 }
 
-static inline float get_value(const struct lanes *s, size_t i)
+static void get_all(const struct lanes *s, size_t at, uint32_t *v, size_t n)
 {
-	uint32_t v = get(s, i);
+	memset(v, 0, n * sizeof *v);
+	for (int p = 0; p < s->width; p++) {
+		const uint8_t *from = s->p[p] + at;
+#pragma omp simd
+		for (size_t i = 0; i < n; i++)
+			v[i] |= (uint32_t)from[i] << 8 * p;
+	}
+}
+
+static inline uint32_t value_bits(const struct lanes *s, float f)
+{
+	return s->width == 2 ? bf16_from_f32(f) : bits_of(f);
+}
+
+static inline float value_of(const struct lanes *s, uint32_t v)
+{
 	return s->width == 2 ? bf16_to_f32((uint16_t)v) : float_of(v);
 }
 
@@ -126,9 +149,11 @@ int cache_codec_init(struct cache_codec *c, const struct cache_spec *spec, const
 		return err_user(e, "the cache keeps %zu bytes a token: too many for a sequence of %zu tokens",
 				cache_row_bytes(spec, id), max_rows);
 	c->planes = malloc(c->plane_bytes);
-	c->deflates = deflateInit2(&c->deflater, 1, Z_DEFLATED, -15, 8, Z_HUFFMAN_ONLY) == Z_OK;
+	c->numbers = malloc((size_t)(spec->kind == CACHE_HIDDEN ? id->C : spec->K) * sizeof *c->numbers);
+	int strategy = spec->kind == CACHE_HIDDEN ? Z_HUFFMAN_ONLY : Z_RLE; /* hidden states have no runs */
+	c->deflates = deflateInit2(&c->deflater, 1, Z_DEFLATED, -15, 8, strategy) == Z_OK;
 	c->inflates = inflateInit2(&c->inflater, -15) == Z_OK;
-	if (c->planes && c->deflates && c->inflates)
+	if (c->planes && c->numbers && c->deflates && c->inflates)
 		return 0;
 	cache_codec_release(c);
 	return err_run(e, "out of memory to compress the cache (%zu bytes)", max_rows * cache_row_bytes(spec, id));
@@ -141,6 +166,7 @@ void cache_codec_release(struct cache_codec *c)
 	if (c->inflates)
 		inflateEnd(&c->inflater);
 	free(c->planes);
+	free(c->numbers);
 	*c = (struct cache_codec){.planes = NULL};
 }
 
@@ -168,11 +194,16 @@ static int not_finite(size_t row, struct err *e)
 static int put_hidden(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row, struct err *e)
 {
 	struct lanes values = lanes_of(l, c->planes, VALUES);
-	const float *from = b->hidden + row * (size_t)c->C;
-	for (size_t i = 0; i < l->n[VALUES]; i++) {
-		if (!isfinite(from[i]))
-			return not_finite(row + i / (size_t)c->C, e);
-		put_value(&values, i, from[i]);
+	size_t C = (size_t)c->C;
+	for (size_t at = 0; at < l->n[VALUES]; at += C, row++) {
+		bool finite = true;
+		for (size_t i = 0; i < C; i++) {
+			finite &= (bool)isfinite(b->hidden[row * C + i]);
+			c->numbers[i] = value_bits(&values, b->hidden[row * C + i]);
+		}
+		if (!finite)
+			return not_finite(row, e);
+		put_all(&values, at, c->numbers, C);
 	}
 	return 0;
 }
@@ -182,12 +213,18 @@ static size_t put_ids(const struct cache_codec *c, const struct layout *l, const
 {
 	struct lanes ids = lanes_of(l, c->planes, IDS), values = lanes_of(l, c->planes, VALUES);
 	size_t n = count_of(c, b, row), from = row * (size_t)c->spec.K;
+	uint32_t before = 0;
 	for (size_t i = 0; i < n; i++) {
 		if (!isfinite(b->log_p[from + i]))
 			return 0;
-		put(&ids, at + i, (uint32_t)b->ids[from + i]);
-		put_value(&values, at + i, b->log_p[from + i]);
+		uint32_t v = value_bits(&values, b->log_p[from + i]);
+		c->numbers[i] = v - before;
+		before = v;
 	}
+	put_all(&values, at, c->numbers, n);
+	for (size_t i = 0; i < n; i++)
+		c->numbers[i] = (uint32_t)b->ids[from + i];
+	put_all(&ids, at, c->numbers, n);
 	return n;
 }
 
@@ -245,8 +282,12 @@ int cache_encode(struct cache_codec *c, const struct cache_block *b, size_t row,
 static void get_hidden(const struct cache_codec *c, const struct layout *l, const struct cache_block *b, size_t row)
 {
 	struct lanes values = lanes_of(l, c->planes, VALUES);
-	for (size_t i = 0; b->hidden && i < l->n[VALUES]; i++)
-		b->hidden[row * (size_t)c->C + i] = get_value(&values, i);
+	size_t C = (size_t)c->C;
+	for (size_t at = 0; b->hidden && at < l->n[VALUES]; at += C, row++) {
+		get_all(&values, at, c->numbers, C);
+		for (size_t i = 0; i < C; i++)
+			b->hidden[row * C + i] = value_of(&values, c->numbers[i]);
+	}
 }
 
 /* Rounding moved a row's probabilities: one factor puts their sum back to 1 - tail. */
@@ -265,15 +306,21 @@ static bool get_ids(const struct cache_codec *c, const struct layout *l, const s
 {
 	struct lanes ids = lanes_of(l, c->planes, IDS), values = lanes_of(l, c->planes, VALUES);
 	size_t K = (size_t)c->spec.K, to = row * K;
+	uint32_t largest = 0, v = 0;
+	get_all(&ids, at, c->numbers, n);
 	for (size_t i = 0; i < n; i++)
-		if (get(&ids, at + i) >= (uint32_t)c->V)
-			return false;
+		largest = c->numbers[i] > largest ? c->numbers[i] : largest;
+	if (largest >= (uint32_t)c->V)
+		return false;
 	for (size_t i = 0; b->ids && i < K; i++)
-		b->ids[to + i] = i < n ? (int32_t)get(&ids, at + i) : -1;
-	for (size_t i = 0; b->log_p && i < K; i++)
-		b->log_p[to + i] = i < n ? get_value(&values, at + i) : 0;
+		b->ids[to + i] = i < n ? (int32_t)c->numbers[i] : -1;
 	if (b->argmax && c->spec.kind != CACHE_SAMPLED)
-		b->argmax[row] = (int32_t)get(&ids, at);
+		b->argmax[row] = (int32_t)c->numbers[0];
+	if (!b->log_p)
+		return true;
+	get_all(&values, at, c->numbers, n);
+	for (size_t i = 0; i < K; i++)
+		b->log_p[to + i] = i < n ? value_of(&values, v += c->numbers[i]) : 0;
 	return true;
 }
 

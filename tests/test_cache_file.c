@@ -411,7 +411,7 @@ static void what_is_no_cache_is_said(void **state)
 	test_write(manifest.text, "{\"format\": \"other\"}");
 	assert_fails(cache_open(&c, dir.text, &s, &id, true, &e), &e, "found \"other\"");
 	test_write(manifest.text, "{\"format\": \"espalier soft targets\", \"version\": 9}");
-	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "expected version 1 of the format, found 9");
+	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "expected version 2 of the format, found 9");
 	test_write(manifest.text, "[]");
 	assert_fails(cache_open(&c, dir.text, &s, &id, false, &e), &e, "expected an object");
 	test_write(manifest.text, "{");
