@@ -5,7 +5,7 @@
 #include "kernels/cpu/cpu_loss.h"
 #include "kernels/cpu/cpu_math.h"
 
-enum { BINS = 512, GROUP = 128, MAX_LEVELS = 5, MAX_SORTED = 128, PEAKED = 6 /* depth */ };
+enum { BINS = 512, GROUP = 64, MAX_LEVELS = 5, MAX_SORTED = 128, PEAKED = 6 /* depth */ };
 
 /* Depth: (max - t)/tau, >= 0. */
 struct narrowing {
@@ -16,6 +16,7 @@ struct narrowing {
 	double above;      /* mass of depths < from */
 	double mass[BINS + GROUP];
 	int n_inside;
+	int first[MAX_SORTED + 1]; /* the columns inside; all of them, when there are at most MAX_SORTED */
 };
 
 static float depth_of(const struct narrowing *w, int i)
@@ -48,9 +49,11 @@ static void fill_group(struct narrowing *w, int at, int n)
 		above += depth < from ? e[i] : 0.0f;
 	}
 	w->above += (double)above;
-	w->n_inside += n_inside;
-	for (int i = 0; n_inside && i < n; i++)
+	for (int i = 0; n_inside && i < n; i++) {
 		w->mass[place[i]] += (double)e[i];
+		w->first[w->n_inside < MAX_SORTED ? w->n_inside : MAX_SORTED] = at + i;
+		w->n_inside += place[i] < BINS;
+	}
 }
 
 static void fill(struct narrowing *w)
@@ -117,17 +120,15 @@ static int next_inside(const struct narrowing *w, int i)
 	return w->V;
 }
 
-/* The columns inside by falling logit. */
-static int sorted_inside(const struct narrowing *w, int order[MAX_SORTED])
+/* The columns inside, at most MAX_SORTED, by falling logit. */
+static void sort_inside(const struct narrowing *w, int order[MAX_SORTED])
 {
-	int n = 0;
-	for (int i = next_inside(w, 0); i < w->V && n < MAX_SORTED; i = next_inside(w, i + 1)) {
-		int j = n++;
-		for (; j > 0 && before(w->t, i, order[j - 1]); j--)
+	for (int n = 0; n < w->n_inside; n++) {
+		int j = n;
+		for (; j > 0 && before(w->t, w->first[n], order[j - 1]); j--)
 			order[j] = order[j - 1];
-		order[j] = i;
+		order[j] = w->first[n];
 	}
-	return n;
 }
 
 /* All classes less deep than `depth`. */
@@ -151,9 +152,10 @@ static struct loss_head take_equals(const struct narrowing *w, double mass)
 static struct loss_head take_sorted(const struct narrowing *w, double mass)
 {
 	struct loss_head head = down_to(w, w->from);
-	int order[MAX_SORTED], n = sorted_inside(w, order);
+	int order[MAX_SORTED];
 	double sum = w->above;
-	for (int i = 0; i < n && sum < mass; i++) {
+	sort_inside(w, order);
+	for (int i = 0; i < w->n_inside && sum < mass; i++) {
 		head = (struct loss_head){w->t[order[i]], order[i]};
 		sum += (double)cpu_exp_low(-depth_of(w, order[i]));
 	}
