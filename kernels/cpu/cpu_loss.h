@@ -85,6 +85,12 @@ void cpu_divergence_coefficients(const struct loss_term *term, struct loss_tempe
 void cpu_divergence_grad(const struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k, int V,
 			 double weight, float *d);
 
+/* cpu_mixture.c: LOSS_MIXTURE's share of the three. */
+void cpu_mixture_sums(struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k);
+void cpu_mixture_finish(struct loss_term *term);
+void cpu_mixture_grad(const struct loss_term *term, const struct loss_temperature *h, const struct loss_block *k, double weight,
+		      float *d);
+
 /* cpu_head_set.c: the fewest classes of largest p, ties by rising column, that hold `mass` (in (0,1)) of z = sum exp(y). */
 struct loss_head cpu_head_set(const float *t, int V, float max, float inv_tau, double z, double mass);
 
