@@ -73,7 +73,7 @@ static int check_cache(const struct cache_section *c, struct err *e)
 		return yaml_caret(e, c->at, "cache: expected exactly one of top_k, samples, hidden; found %d", n);
 	if (c->top_p > 0 && !c->top_k)
 		return yaml_caret(e, check_place(c->at, "top_p"), "top_p: it needs top_k, the most tokens that a position may have");
-	if (c->missing != MISSING_TAIL && !c->top_k)
+	if (c->missing != MISSING_ZERO && !c->top_k)
 		return yaml_caret(e, check_place(c->at, "missing"), "missing: only a cache of top_k lacks mass");
 	if (c->proposal != 1 && !c->samples)
 		return yaml_caret(e, check_place(c->at, "proposal"), "proposal: only samples are drawn from one");

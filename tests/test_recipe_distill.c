@@ -136,13 +136,13 @@ static void every_key_of_a_cache_is_read(void **state)
 	assert_int_equal(c->samples, 0);
 	assert_false(c->hidden);
 	assert_true(c->top_p == 0 && c->proposal == 1 && c->write && !c->dir);
-	assert_int_equal(c->missing, MISSING_TAIL);
+	assert_int_equal(c->missing, MISSING_ZERO);
 	assert_int_equal(c->precision, COMPUTE_FP32);
 	recipe_close(&r);
-	c = distilled(&r, "{cache: {top_k: 1Ki, top_p: 0.99, missing: zero, precision: bf16, dir: /tmp/c, write: false}}")->cache;
+	c = distilled(&r, "{cache: {top_k: 1Ki, top_p: 0.99, missing: tail, precision: bf16, dir: /tmp/c, write: false}}")->cache;
 	assert_int_equal(c->top_k, 1024);
 	assert_true(c->top_p == 0.99 && !c->write);
-	assert_int_equal(c->missing, MISSING_ZERO);
+	assert_int_equal(c->missing, MISSING_TAIL);
 	assert_int_equal(c->precision, COMPUTE_BF16);
 	assert_string_equal(c->dir, "/tmp/c");
 	recipe_close(&r);
@@ -161,7 +161,7 @@ static void good_sections_pass(void **state)
 	static const char *const texts[] = {
 		"[{loss: jsd, temperature: 2, temperature_end: 1}, logit_mse, {ce: 1}]",
 		"{losses: [{temperature: 2}, {temperature: 1}, logit_mse], cache: {hidden: true}}",
-		"{losses: [{temperature: 2}, {loss: reverse_kl, temperature: 2}, {ce: 1}], cache: {top_k: 8}}",
+		"{losses: [{temperature: 2}, {loss: reverse_kl, temperature: 2}, {ce: 1}], cache: {top_k: 8, missing: tail}}",
 		"{temperature: 2, temperature_end: 1, schedule: constant, cache: {top_k: 8}}",
 		"{temperature: 2, temperature_end: 2, cache: {top_k: 8}}",
 		"{temperature: 2, weight_end: 0.1, cache: {samples: 8}}",
@@ -234,7 +234,7 @@ static void refusals_give_their_reason(void **state)
 		{plain, "{loss: hidden_mse, projection: leanred}", "13:102", "did you mean learned?"},
 		{plain, "{cache: {}}", "13:79", "cache: expected exactly one of top_k, samples, hidden; found 0"},
 		{plain, "{cache: {top_k: 8, hidden: true}}", "13:79", "cache: expected exactly one of top_k, samples, hidden; found 2"},
-		{plain, "{cache: {samples: 8, missing: zero}}", "13:101", "missing: only a cache of top_k lacks mass"},
+		{plain, "{cache: {samples: 8, missing: tail}}", "13:101", "missing: only a cache of top_k lacks mass"},
 		{plain, "{cache: {top_k: 8, proposal: 0.5}}", "13:100", "proposal: only samples are drawn from one"},
 		{plain, "{cache: {top_p: 0.9, samples: 8}}", "13:87", "top_p: it needs top_k"},
 		{plain, "{cache: {top_k: 8, proposal: 0}}", "13:100", "proposal: 0 is outside 0.01 to 1"},

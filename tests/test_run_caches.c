@@ -238,7 +238,7 @@ static void plan_prices_what_will_be_filled(void **state)
 	char *before = fingerprint("."), *after;
 	struct outcome o = program_run("plan plan.yaml --set seeds=[7,8]");
 	program_expect(&o, 0, "plan");
-	planned(o.out, "one", "top_k 12, tail", &top, 2 * 65536);
+	planned(o.out, "one", "top_k 12, zero", &top, 2 * 65536);
 	planned(o.out, "sheared", "hidden 32", &hidden, 2 * 8192);
 	planned(o.out, "sampled", "samples 20", &sampled, 2 * 8192);
 	assert_null(cache_row(o.out, "longer"));
@@ -259,7 +259,7 @@ static void the_price_holds(void **state)
 	world_recipe("price.yaml", TEACHER, STUDENT("one", ", cache: {top_k: 12, dir: priced}"));
 	struct outcome o = program_run("plan price.yaml");
 	program_expect(&o, 0, "plan");
-	planned(o.out, "one", "top_k 12, tail", &top, 8192);
+	planned(o.out, "one", "top_k 12, zero", &top, 8192);
 	outcome_release(&o);
 	program_must("run price.yaml --out price");
 	assert_ok(fsio_size("priced/records", &n, &e), &e);
