@@ -57,9 +57,9 @@ const struct loss_spec *distill_loss(const struct distill_spec *d, int i)
 
 /* ---- the plan ---- */
 
-static double or_start(double end, double start)
+static double or_else(double value, double absent)
 {
-	return isnan(end) ? start : end;
+	return isnan(value) ? absent : value;
 }
 
 static double parameter(const struct loss_spec *l)
@@ -69,7 +69,7 @@ static double parameter(const struct loss_spec *l)
 		return l->reverse;
 	case DIVERGENCE_JSD:
 	case DIVERGENCE_JSD_NORMALIZED:
-		return l->beta;
+		return or_else(l->beta, 0.5);
 	case DIVERGENCE_SKEW_FORWARD_KL:
 	case DIVERGENCE_SKEW_REVERSE_KL:
 		return l->skew;
@@ -84,16 +84,16 @@ static double parameter(const struct loss_spec *l)
 
 static void add_loss(struct distill_plan *p, const struct loss_spec *l)
 {
-	double weight_end = or_start(l->weight_end, l->weight);
+	double weight_end = or_else(l->weight_end, l->weight);
 	if (!isnan(l->ce)) {
 		p->ce = l->ce;
-		p->ce_end = or_start(l->ce_end, l->ce);
+		p->ce_end = or_else(l->ce_end, l->ce);
 		p->ce_schedule = l->schedule;
 	} else if (l->loss < DIVERGENCES) {
 		BUG_ON(p->n_terms == STUDENT_MAX_TERMS);
 		p->terms[p->n_terms++] = (struct distill_term){.kind = (enum divergence)l->loss, .weight = l->weight, .weight_end = weight_end,
-			.tau = l->temperature, .tau_end = or_start(l->temperature_end, l->temperature), .a = parameter(l),
-			.b = l->loss == DIVERGENCE_ALPHA_BETA ? l->beta : 0, .schedule = l->schedule};
+			.tau = l->temperature, .tau_end = or_else(l->temperature_end, l->temperature), .a = parameter(l),
+			.b = l->loss == DIVERGENCE_ALPHA_BETA ? or_else(l->beta, 0.2) : 0, .schedule = l->schedule};
 	} else {
 		static const enum inner_kind kinds[] = {INNER_HIDDEN_COSINE, INNER_HIDDEN_MSE, INNER_RELATIONS};
 		BUG_ON(p->n_inner == STUDENT_MAX_INNER);
@@ -109,7 +109,7 @@ void distill_plan_from(const struct distill_spec *d, struct distill_plan *p)
 		add_loss(p, distill_loss(d, i));
 	if (!d->losses.n) {
 		p->ce = 1 - d->one.weight;
-		p->ce_end = 1 - or_start(d->one.weight_end, d->one.weight);
+		p->ce_end = 1 - or_else(d->one.weight_end, d->one.weight);
 		p->ce_schedule = d->one.schedule;
 	}
 }

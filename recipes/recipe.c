@@ -35,9 +35,9 @@ static const char *const projections[] = {"auto", "none", "kept", "learned", NUL
 	{"temperature_end", KEY_REAL, AT(S, M temperature_end), .min = 0.01, .max = 100, .unless = UNLESS, .doc = "τ of the last step; absent: constant"},      \
 	{"weight", KEY_REAL, AT(S, M weight), NULL, WEIGHT, .max = MAX_WEIGHT, .unless = UNLESS, .doc = WEIGHT_DOC},                                           \
 	{"weight_end", KEY_REAL, AT(S, M weight_end), .max = MAX_WEIGHT, .unless = UNLESS, .doc = "weight of the last step; absent: constant"},                 \
-	{"alpha", KEY_REAL, AT(S, M alpha), NULL, "0.2", .max = 10, .unless = UNLESS, .doc = "of alpha_beta: the power of p"},                                  \
-	{"beta", KEY_REAL, AT(S, M beta), NULL, "0.5", .max = 10, .unless = UNLESS,                                                                             \
-	 .doc = "of alpha_beta: the power of q; of jsd and jsd_normalized, at most 1: p's share in the mixture"},                                                \
+	{"alpha", KEY_REAL, AT(S, M alpha), NULL, "0.8", .max = 10, .unless = UNLESS, .doc = "of alpha_beta: the power of p"},                                  \
+	{"beta", KEY_REAL, AT(S, M beta), .max = 10, .unless = UNLESS,                                                                                          \
+	 .doc = "of alpha_beta: the power of q, absent 0.2; of jsd and jsd_normalized, at most 1: p's share in the mixture, absent 0.5"},                                                \
 	{"skew", KEY_REAL, AT(S, M skew), NULL, "0.1", .max = 1, .unless = UNLESS,                                                                              \
 	 .doc = "of skew_forward_kl and skew_reverse_kl, less than 1: share of the first distribution that is mixed into the second"},                          \
 	{"mu", KEY_REAL, AT(S, M mu), NULL, "0.5", .max = 1, .unless = UNLESS, .doc = "of adaptive_kl, between 0 and 1: the teacher's mass that is the head"}, \

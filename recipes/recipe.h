@@ -25,7 +25,7 @@ struct loss_spec {
 	double temperature, temperature_end; /* an end is NaN where it is absent: constant */
 	double weight, weight_end;
 	int schedule;
-	double alpha, beta, skew, mu, reverse;
+	double alpha, beta, skew, mu, reverse; /* beta is NaN where it is absent: its default depends on the loss */
 	struct int_list student_layers, teacher_layers; /* negative: from the end; empty: automatic */
 	int projection;
 	int64_t relation_heads;

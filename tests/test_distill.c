@@ -249,7 +249,7 @@ static void the_plan_says_itself(void **state)
 		{"{loss: reverse_kl, weight: 1}", "reverse_kl w 1 tau 1"},
 		{"{loss: jsd, weight: 1, weight_end: 0.5, schedule: cosine, temperature: 2}", "jsd beta 0.5 w 1 to 0.5 cosine tau 2; ce 0 to 0.5 cosine"},
 		{"{loss: jsd, weight_end: 0.5, schedule: constant}", "jsd beta 0.5 w 0.9 tau 1; ce 0.1"},
-		{"[{loss: alpha_beta, temperature_end: 2}, {loss: hidden_mse, weight: 2}, {ce: 1}]", "alpha_beta alpha 0.2 beta 0.5 w 1 tau 1 to 2 linear; hidden_mse w 2; ce 1"},
+		{"[{loss: alpha_beta, temperature_end: 2}, {loss: hidden_mse, weight: 2}, {ce: 1}]", "alpha_beta alpha 0.8 beta 0.2 w 1 tau 1 to 2 linear; hidden_mse w 2; ce 1"},
 		{"{loss: relations, student_layers: [0, -1], teacher_layers: [3, 5]}", "relations layers 0,-1 of 3,5 w 0.9; ce 0.1"},
 		{"{balance: magnitude, skip_separators: false}", "forward_kl w 0.9 tau 1; ce 0.1; balanced; separators too"},
 		{"{preset: distilbert}", "forward_kl w 5 tau 2; hidden_cosine layers -1 of -1 w 1; ce 2"},

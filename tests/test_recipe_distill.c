@@ -28,7 +28,7 @@ static void a_loss_inline_has_its_defaults(void **state)
 	assert_true(d->one.temperature == 1 && d->one.weight == 0.9);
 	assert_true(isnan(d->one.temperature_end) && isnan(d->one.weight_end) && isnan(d->one.ce));
 	assert_int_equal(d->one.schedule, DISTILL_LINEAR);
-	assert_true(d->one.alpha == 0.2 && d->one.beta == 0.5 && d->one.skew == 0.1 && d->one.mu == 0.5 && d->one.reverse == 0.5);
+	assert_true(d->one.alpha == 0.8 && isnan(d->one.beta) && d->one.skew == 0.1 && d->one.mu == 0.5 && d->one.reverse == 0.5);
 	assert_int_equal(d->one.student_layers.n + d->one.teacher_layers.n, 0);
 	assert_int_equal(d->one.projection, PROJECT_AUTO);
 	assert_int_equal(d->one.relation_heads, 0);
