@@ -98,10 +98,18 @@ static bool byte_level(const struct tokenizer *t)
 	return p->n && p->stages[p->n - 1].kind == PRETOKENIZE_BYTE_LEVEL;
 }
 
-/* The 256 tokens <0xNN>; *all: none is missing. */
+static bool decodes_bytes(const struct detokenize *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->steps[i].kind == DETOKENIZE_BYTE_FALLBACK)
+			return true;
+	return false;
+}
+
+/* The 256 tokens <0xNN>; *all: none is missing and the decoder reads them, so that they can stand for any character. */
 static int keep_fallback(struct choice *c, bool *all, struct err *e)
 {
-	*all = c->t->bpe.byte_fallback;
+	*all = c->t->bpe.byte_fallback && decodes_bytes(&c->t->detokenize);
 	for (int byte = 0; byte < 256; byte++) {
 		char name[8];
 		snprintf(name, sizeof name, "<0x%02X>", byte);

@@ -2,7 +2,7 @@
  *
  * What always stays: special and added tokens, what the post-processor puts around a text, bos, eos, unk; the bytes
  * (the byte-level alphabet, the <0xNN> of byte fallback) and the characters that normalizer and pre-tokenizer put in;
- * all single characters where there are neither bytes, because nothing could stand for them. With a token stay those that
+ * all single characters where there are neither, or bytes that the decoder does not read: nothing could stand for them. With a token stay those that
  * merging passes on the way to it (bpe_derive), and the merges between tokens that stay keep their order.
  *
  * Hence every text whose old ids all stay gets the same pieces: the old merging of such a text uses only merges that are
