@@ -1,16 +1,16 @@
 /* A smaller vocabulary out of a tokenizer's: which tokens stay, and the files that say so.
  *
  * What always stays: special and added tokens, what the post-processor puts around a text, bos, eos, unk; the bytes
- * (the byte-level alphabet, the <0xNN> of byte fallback) and the characters that normalizer and pre-tokenizer put in;
- * all single characters where there are neither, or bytes that the decoder does not read: nothing could stand for them. With a token stay those that
- * merging passes on the way to it (bpe_derive), and the merges between tokens that stay keep their order.
+ * (the byte-level alphabet, the <0xNN> of byte fallback) and the characters that normalizer and pre-tokenizer put in. All single
+ * characters where there is no such alphabet, or the decoder does not read the fallback: nothing could stand for them. With a
+ * token stay those that merging passes on the way to it (bpe_derive); merges between tokens that stay keep their order.
  *
  * Hence every text whose old ids all stay gets the same pieces: the old merging of such a text uses only merges that are
  * kept, each was the first among more candidates, and none is possible at the end. Any other text is spelled out of
  * what there is, and decodes to the same text where the old tokenizer did so through bytes or characters that stay.
  *
  * New ids are dense: tokens of the model in the old order, then added tokens outside it in the old order, which is how the
- * `tokenizers` library numbers them. Test: tests/test_trim.c */
+ * `tokenizers` library numbers them. Tests: tests/test_trim.c, tests/test_trim_files.c */
 #ifndef DATA_TOKENIZER_TRIM_H
 #define DATA_TOKENIZER_TRIM_H
 

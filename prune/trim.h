@@ -1,6 +1,6 @@
 /* A checkpoint with fewer rows of vocabulary: rows of the embedding and of the output head are selected, every other tensor
  * is copied, all of them bit for bit in the type that they are stored in. Logits of the kept rows are therefore unchanged.
- * Knows no tokens; which rows stay is said by the caller. Test: tests/test_trim.c */
+ * Knows no tokens; which rows stay is said by the caller. Test: tests/test_trim_model.c */
 #ifndef PRUNE_TRIM_H
 #define PRUNE_TRIM_H
 

@@ -134,6 +134,16 @@ static void print_report(const struct trim_job *j)
 	printf("tokens/byte    %.4f -> %.4f\n", share(j->n_tokens, j->n_bytes), share(j->n_small, j->n_bytes));
 }
 
+static int tell_written(const struct trim_job *j, struct err *e)
+{
+	char *sentencepiece = NULL;
+	if (asprintf(&sentencepiece, "%s/tokenizer.model", j->model) < 0)
+		return err_run(e, "out of memory");
+	log_line("%s: written%s", j->out, fsio_exists(sentencepiece) ? ", without tokenizer.model: a sentencepiece file is not rewritten" : "");
+	free(sentencepiece);
+	return 0;
+}
+
 /* ---- all ---- */
 
 static int read_options(const struct cli_args *a, struct trim_job *j, struct err *e)
@@ -191,7 +201,7 @@ int verb_trim(const struct cli_args *a, struct err *e)
 	TRY(count_tokens(&j, j.small, NULL, &j.n_small, &n_bytes, e));
 	TRY(move_in_place(&j, e));
 	print_report(&j);
-	log_line("%s: written", j.out);
+	TRY(tell_written(&j, e));
 	rc = 0;
 out:
 	if (rc < 0 && j.partial)
