@@ -147,6 +147,9 @@ static void check_ends(const struct pair *p)
 	const int32_t was[] = {a->bos, a->eos, a->bpe.unk}, is[] = {b->bos, b->eos, b->bpe.unk};
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(was[i] < 0 ? -1 : p->trim.new_ids[was[i]], is[i]);
+	assert_int_equal(a->before.n, b->before.n);
+	for (size_t i = 0; i < a->before.n; i++)
+		assert_int_equal(p->trim.new_ids[a->before.v[i]], b->before.v[i]);
 	assert_int_equal(a->added.n, b->added.n);
 	assert_true(a->bpe.raw == b->bpe.raw);
 	for (size_t i = 0; i < a->added.n; i++)
@@ -339,6 +342,51 @@ static void a_wrong_id_is_seen(void **state)
 	json_decref(golden);
 }
 
+/* Bytes of the fallback merge to <0xE2><0x82><0xAC>, number 260, by way of 259: no text of the tokens' own leads there. The
+ * vocabulary has a gap, in which the added token <new> gets the number 262; <s> in the model is 265. */
+static struct tokenizer *open_fallback_merges(void)
+{
+	static const char parts[] =
+		"{\"normalizer\": null, \"pre_tokenizer\": null, \"decoder\": {\"type\": \"Sequence\", \"decoders\": [{\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}]},"
+		"\"added_tokens\": [{\"id\": 265, \"content\": \"<s>\", \"special\": true}, {\"id\": 262, \"content\": \"<new>\", \"special\": true}],"
+		"\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}, {\"Sequence\": {\"id\": \"A\"}}],"
+		"\"special_tokens\": {\"<s>\": {\"id\": \"<s>\", \"ids\": [265], \"tokens\": [\"<s>\"]}}},"
+		"\"model\": {\"type\": \"BPE\", \"byte_fallback\": true, \"merges\": [\"<0xE2> <0x82>\", \"<0xE2><0x82> <0xAC>\", \"a b\"], \"vocab\": {"
+		"\"a\": 256, \"b\": 257, \"ab\": 258, \"<0xE2><0x82>\": 259, \"<0xE2><0x82><0xAC>\": 260, \"<s>\": 265";
+	struct err e;
+	struct tokenizer *t;
+	char *text = NULL;
+	size_t n;
+	FILE *f = open_memstream(&text, &n);
+	fputs(parts, f);
+	for (int i = 0; i < 256; i++)
+		fprintf(f, ", \"<0x%02X>\": %d", (unsigned)i, i);
+	fputs("}}}", f);
+	fclose(f);
+	assert_ok(tokenizer_parse(&t, "fallback", text, n, NULL, 0, &e), &e);
+	free(text);
+	return t;
+}
+
+static void merges_of_fallback_bytes_stay(void **state)
+{
+	(void)state;
+	static const char text[] = "\xE2\x82\xAC<new>";
+	struct pair p;
+	pair_open(&p, open_fallback_merges());
+	count(&p, text, sizeof text - 1);
+	pair_trim(&p, 1, 0);
+	assert_int_equal(p.trim.n_new, 260);
+	assert_true(encode_both(&p, text, sizeof text - 1));
+	assert_int_equal(p.was.n, 3);
+	assert_memory_equal(p.was.v, ((int32_t[]){265, 260, 262}), sizeof(int32_t[3]));
+	assert_int_equal(p.is.n, 3);
+	assert_memory_equal(p.is.v, ((int32_t[]){258, 257, 259}), sizeof(int32_t[3]));
+	assert_int_equal(check_text(&p, "fallback", "ab\xE2\x82\xAC", 5), 0);
+	check_ends(&p);
+	pair_close(&p);
+}
+
 /* ---- the shared tokenizers, on text that they didn't see ---- */
 
 /* The first documents of a corpus, up to n_bytes. Counts them or checks them. */
@@ -426,6 +474,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind_keeps_its_pieces),
+		cmocka_unit_test(merges_of_fallback_bytes_stay),
 		cmocka_unit_test(a_missing_ancestor_is_seen),
 		cmocka_unit_test(a_wrong_id_is_seen),
 		cmocka_unit_test(shared_tokenizers_keep_their_pieces),
