@@ -41,7 +41,7 @@ static size_t merge_slot(const struct bpe *b, uint64_t pair)
 	return slot;
 }
 
-static const struct bpe_merge *merge_find(const struct bpe *b, int32_t left, int32_t right)
+const struct bpe_merge *bpe_merge_find(const struct bpe *b, int32_t left, int32_t right)
 {
 	if (!b->n_slots)
 		return NULL;
@@ -233,6 +233,17 @@ static int reserve(struct bpe *b, size_t n, struct err *e)
 	return 0;
 }
 
+int bpe_spell(struct bpe *b, const char *piece, size_t n, struct ids *out, struct err *e)
+{
+	if (reserve(b, n, e) < 0)
+		return -1;
+	size_t n_symbols = spell(b, piece, n);
+	for (size_t i = 0; i < n_symbols; i++)
+		if (ids_append(out, &b->symbols[i].id, 1, e) < 0)
+			return -1;
+	return 0;
+}
+
 /* ---- merging ---- */
 
 static void heap_push(struct bpe *b, uint64_t order, int32_t id)
@@ -270,7 +281,7 @@ static void consider(struct bpe *b, uint32_t at)
 	const struct bpe_symbol *s = &b->symbols[at];
 	if (s->next == NONE)
 		return;
-	const struct bpe_merge *m = merge_find(b, s->id, b->symbols[s->next].id);
+	const struct bpe_merge *m = bpe_merge_find(b, s->id, b->symbols[s->next].id);
 	if (m)
 		heap_push(b, (uint64_t)m->rank << 32 | at, m->id);
 }
@@ -288,7 +299,7 @@ static void merge_all(struct bpe *b, size_t n)
 		if (s->id < 0 || s->next == NONE)
 			continue;
 		struct bpe_symbol *right = &b->symbols[s->next];
-		const struct bpe_merge *m = merge_find(b, s->id, right->id);
+		const struct bpe_merge *m = bpe_merge_find(b, s->id, right->id);
 		if (!m || m->id != top.id)
 			continue; /* one of the two has changed since */
 		s->id = top.id;

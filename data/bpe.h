@@ -40,6 +40,18 @@ int bpe_prepare(struct bpe *, bool byte_level, struct err *e);
 /* Appends the ids of piece(n): valid UTF-8, or any bytes when raw. */
 int bpe_encode(struct bpe *, const char *piece, size_t n, struct ids *out, struct err *e);
 
+/* ---- how tokens come to be ---- */
+
+/* Appends the symbols that merging piece(n) starts from: characters, bytes, unk. */
+int bpe_spell(struct bpe *, const char *piece, size_t n, struct ids *out, struct err *e);
+/* What the pair becomes and when, NULL: it does not merge. */
+const struct bpe_merge *bpe_merge_find(const struct bpe *, int32_t left, int32_t right);
+/* bpe_derive.c: how merging the token's own text ends in the token: 1, and every symbol on the way is appended to out, the token
+ * last (some may stand there twice). 0 when it ends in something else, so that no merging ever gives the token; out is as
+ * before. Wherever merging gives the token inside a longer piece it takes this same way: merges across the token's ends don't
+ * happen, and those inside have the same order. */
+int bpe_derive(struct bpe *, int32_t id, struct ids *out, struct err *e);
+
 /* ---- bpe_cache.c: pieces seen before. Bounded; emptied when it is full. ---- */
 struct bpe_cache *bpe_cache_new(void);
 void bpe_cache_free(struct bpe_cache *);

@@ -98,6 +98,14 @@ static const struct cli_option cut_options[] = {
 	{"--out", "DIR", NULL, true, false, "Hugging Face directory to write"},
 	END,
 };
+static const struct cli_option trim_options[] = {
+	{"--data", "FILE", NULL, true, true, "text whose tokens stay: .txt, .jsonl, both also .gz"},
+	{"--out", "DIR", NULL, true, false, "Hugging Face directory to write; must not be there"},
+	{"--max-tokens", "N", "0", false, false, "keep the most frequent, at most so many with all that they need; 0: no limit"},
+	{"--min-count", "N", "1", false, false, "drop tokens that the data uses less often"},
+	{"--multiple", "N", "1", false, false, "pad the vocabulary to a multiple, as tensor parallelism wants"},
+	END,
+};
 static const struct cli_option compare_options[] = {
 	{"--out", "DIR", "compare", false, false, "directory for report.md, report.html, report.json"},
 	{"--reference", "NAME", NULL, false, false, "student that the others are compared with"},
@@ -114,6 +122,7 @@ const struct cli_verb verbs[] = {
 	{"tokenize", "MODEL FILE", 2, 2, tokenize_options, "Token ids of every document of a file.", verb_tokenize},
 	{"generate", "MODEL", 1, 1, generate_options, "Text from a model.", verb_generate},
 	{"cut", "MODEL", 1, 1, cut_options, "Surgery alone: a smaller model from masks or a list of layers.", verb_cut},
+	{"trim", "MODEL", 1, 1, trim_options, "A smaller vocabulary: drops the tokens that a text does not use; the text's pieces and the logits of what stays don't change.", verb_trim},
 	{"compare", "DIR...", 1, CLI_MAX, compare_options, "The table and the report over finished runs (their directories, or single result directories).", verb_compare},
 	{"keys", "", 0, 0, no_options, "Every key of the recipe language, as Markdown tables.", verb_keys},
 	{NULL, NULL, 0, 0, NULL, NULL, NULL},

@@ -20,6 +20,7 @@ int verb_logits(const struct cli_args *, struct err *);
 int verb_tokenize(const struct cli_args *, struct err *);
 int verb_generate(const struct cli_args *, struct err *);
 int verb_cut(const struct cli_args *, struct err *);
+int verb_trim(const struct cli_args *, struct err *);
 int verb_compare(const struct cli_args *, struct err *);
 
 #endif

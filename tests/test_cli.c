@@ -142,7 +142,7 @@ static void help_has_every_option(void **state)
 static void the_table_of_verbs_is_whole(void **state)
 {
 	(void)state;
-	static const char *const expected[] = {"run", "plan", "inspect", "eval", "logits", "tokenize", "generate", "cut", "compare"};
+	static const char *const expected[] = {"run", "plan", "inspect", "eval", "logits", "tokenize", "generate", "cut", "trim", "compare"};
 	for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
 		const struct cli_verb *v = verbs;
 		while (v->name && strcmp(v->name, expected[i]))
