@@ -137,13 +137,13 @@ static void every_key_of_a_cache_is_read(void **state)
 	assert_false(c->hidden);
 	assert_true(c->top_p == 0 && c->proposal == 1 && c->write && !c->dir);
 	assert_int_equal(c->missing, MISSING_ZERO);
-	assert_int_equal(c->precision, COMPUTE_FP32);
+	assert_int_equal(c->precision, COMPUTE_BF16);
 	recipe_close(&r);
-	c = distilled(&r, "{cache: {top_k: 1Ki, top_p: 0.99, missing: tail, precision: bf16, dir: /tmp/c, write: false}}")->cache;
+	c = distilled(&r, "{cache: {top_k: 1Ki, top_p: 0.99, missing: tail, precision: fp32, dir: /tmp/c, write: false}}")->cache;
 	assert_int_equal(c->top_k, 1024);
 	assert_true(c->top_p == 0.99 && !c->write);
 	assert_int_equal(c->missing, MISSING_TAIL);
-	assert_int_equal(c->precision, COMPUTE_BF16);
+	assert_int_equal(c->precision, COMPUTE_FP32);
 	assert_string_equal(c->dir, "/tmp/c");
 	recipe_close(&r);
 	c = distilled(&r, "{cache: {samples: 50, proposal: 0.8}}")->cache;

@@ -6,7 +6,7 @@
 
 /* A student of two of the teacher's layers; more: beside the other keys of distill. */
 #define STUDENT(NAME, MORE) "  " NAME ": {init: {layers: [0, 2]}, train: {" BRIEF ", distill: {weight: 0.5" MORE "}}}\n"
-#define SHARED ", cache: {top_k: 12, dir: shared}"
+#define SHARED ", cache: {precision: fp32, top_k: 12, dir: shared}"
 
 static void says(const char *text, const char *words, bool wanted)
 {
@@ -34,7 +34,7 @@ static void hidden_states_are_as_good_as_the_teacher(void **state)
 {
 	(void)state;
 	static const char *const columns[] = {"loss", "teacher_ce", "agree", "jsd"};
-	world_recipe("exact.yaml", TEACHER, STUDENT("online", ", loss: jsd, temperature: 3, temperature_end: 1") STUDENT("hidden", ", loss: jsd, temperature: 3, temperature_end: 1, cache: {hidden: true}")
+	world_recipe("exact.yaml", TEACHER, STUDENT("online", ", loss: jsd, temperature: 3, temperature_end: 1") STUDENT("hidden", ", loss: jsd, temperature: 3, temperature_end: 1, cache: {hidden: true, precision: fp32}")
 		     STUDENT("rounded", ", loss: jsd, temperature: 3, temperature_end: 1, cache: {hidden: true, precision: bf16}"));
 	program_must("run exact.yaml --out exact");
 	assert_true(world_same_weights("exact", "online", "exact", "hidden"));
@@ -56,7 +56,7 @@ static void students_share_what_was_filled_once(void **state)
 {
 	(void)state;
 	size_t n, m;
-	world_recipe("share.yaml", TEACHER, STUDENT("one", SHARED) STUDENT("two", SHARED ", loss: skew_forward_kl") STUDENT("alone", ", cache: {top_k: 12}"));
+	world_recipe("share.yaml", TEACHER, STUDENT("one", SHARED) STUDENT("two", SHARED ", loss: skew_forward_kl") STUDENT("alone", ", cache: {precision: fp32, top_k: 12}"));
 	char *words = said("run share.yaml --out share");
 	says(words, "one cache 100 %", true);
 	says(words, "two cache", false);
@@ -77,7 +77,7 @@ static void another_run_reads_what_is_there(void **state)
 {
 	(void)state;
 	char *before = fingerprint("shared"), *after;
-	world_recipe("again.yaml", TEACHER, STUDENT("one", ", cache: {top_k: 12, dir: shared, write: false}"));
+	world_recipe("again.yaml", TEACHER, STUDENT("one", ", cache: {precision: fp32, top_k: 12, dir: shared, write: false}"));
 	program_must("run again.yaml --out again");
 	after = fingerprint("shared");
 	assert_string_equal(before, after);
@@ -179,7 +179,7 @@ static void a_damaged_record_is_told_and_written_again(void **state)
 	(void)state;
 	size_t n;
 	assert_int_equal(system("cp -r shared whole"), 0);
-	world_recipe("damaged.yaml", TEACHER, STUDENT("one", ", cache: {top_k: 12, dir: damaged}"));
+	world_recipe("damaged.yaml", TEACHER, STUDENT("one", ", cache: {precision: fp32, top_k: 12, dir: damaged}"));
 	char *records = bytes_of("shared/records", &n);
 	size_t places[] = {20, 300, 20000};
 	for (int i = 0; i < 3; i++) {
@@ -230,11 +230,11 @@ static void plan_prices_what_will_be_filled(void **state)
 	(void)state;
 	world_recipe("plan.yaml", TEACHER,
 		     STUDENT("one", SHARED)
-		     "  longer: {init: {layers: [0, 2]}, train: {tokens: 64Ki, batch_tokens: 512, lr: [1e-3, 2e-3], distill: {cache: {top_k: 12, dir: shared}}}}\n"
-		     "  sheared:\n    init: {masks: {tokens: 4Ki, batch_tokens: 512, distill: {cache: {hidden: true}}}}\n"
-		     "    train: {tokens: 8Ki, batch_tokens: 512, distill: {cache: {hidden: true}}}\n"
+		     "  longer: {init: {layers: [0, 2]}, train: {tokens: 64Ki, batch_tokens: 512, lr: [1e-3, 2e-3], distill: {cache: {precision: fp32, top_k: 12, dir: shared}}}}\n"
+		     "  sheared:\n    init: {masks: {tokens: 4Ki, batch_tokens: 512, distill: {cache: {hidden: true, precision: fp32}}}}\n"
+		     "    train: {tokens: 8Ki, batch_tokens: 512, distill: {cache: {hidden: true, precision: fp32}}}\n"
 		     "  kept: {init: {masks: {tokens: 4Ki, batch_tokens: 512}}, train: {tokens: 8Ki, batch_tokens: 512, distill: {loss: hidden_mse, projection: kept}}}\n"
-		     STUDENT("sampled", ", cache: {samples: 20}"));
+		     STUDENT("sampled", ", cache: {samples: 20, precision: fp32}"));
 	char *before = fingerprint("."), *after;
 	struct outcome o = program_run("plan plan.yaml --set seeds=[7,8]");
 	program_expect(&o, 0, "plan");
@@ -256,7 +256,7 @@ static void the_price_holds(void **state)
 	(void)state;
 	struct err e;
 	uint64_t n;
-	world_recipe("price.yaml", TEACHER, STUDENT("one", ", cache: {top_k: 12, dir: priced}"));
+	world_recipe("price.yaml", TEACHER, STUDENT("one", ", cache: {precision: fp32, top_k: 12, dir: priced}"));
 	struct outcome o = program_run("plan price.yaml");
 	program_expect(&o, 0, "plan");
 	planned(o.out, "one", "top_k 12, zero", &top, 8192);

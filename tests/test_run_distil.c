@@ -202,7 +202,7 @@ static void masks_are_learned_from_a_cache(void **state)
 		"    train: {tokens: 8Ki, batch_tokens: 512, lr: 1e-3, distill: {%s}}\n";
 	char online[600], cached[600];
 	snprintf(online, sizeof online, student, "", "");
-	snprintf(cached, sizeof cached, student, ", cache: {hidden: true}", "cache: {hidden: true}");
+	snprintf(cached, sizeof cached, student, ", cache: {hidden: true, precision: fp32}", "cache: {hidden: true, precision: fp32}");
 	world_recipe("online.yaml", TEACHER, online);
 	world_recipe("cached.yaml", TEACHER, cached);
 	program_must("run online.yaml --out masks_online");

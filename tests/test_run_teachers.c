@@ -68,7 +68,7 @@ static void caches_of_several_are_as_good_as_they(void **state)
 	(void)state;
 	static const char two[] = "[{model: " TEACHER ", weight: 3}, {model: " SECOND_TEACHER ", domains: {a: 0}}]";
 	world_recipe("two.yaml", two, "  online: {init: {layers: [0, 2]}, train: {" BRIEF ", distill: {loss: jsd}}}\n"
-				      "  cached: {init: {layers: [0, 2]}, train: {" BRIEF ", distill: {loss: jsd, cache: {hidden: true, dir: both}}}}\n");
+				      "  cached: {init: {layers: [0, 2]}, train: {" BRIEF ", distill: {loss: jsd, cache: {hidden: true, precision: fp32, dir: both}}}}\n");
 	program_must("run two.yaml --out two");
 	assert_true(world_same_weights("two", "online", "two", "cached"));
 	assert_true(fsio_exists("both/teacher-0/records") && fsio_exists("both/teacher-1/records"));
@@ -108,7 +108,7 @@ static void padding_teaches_nothing(void **state)
 {
 	(void)state;
 	static const char student[] = "  s: {init: {model: " HALF "}, train: {tokens: 4Ki, batch_tokens: 512, lr: 1e-3, eval_every: 1M, distill: {weight: 0.5, loss: forward_kl%s}}}\n";
-	static const char *const caches[] = {"", ", cache: {hidden: true}", ", cache: {top_k: 10}"};
+	static const char *const caches[] = {"", ", cache: {hidden: true, precision: fp32}", ", cache: {top_k: 10, precision: fp32}"};
 	char text[400];
 	pad(TEACHER, "padded", 37);
 	pad(SECOND_TEACHER, "padded2", 5);
