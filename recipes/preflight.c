@@ -95,7 +95,7 @@ int preflight_vocabularies(const struct run *run, struct err *e)
 	for (int i = 0; i < r->students.n; i++)
 		TRY(check_init_vocabulary(run, ((const struct student_spec *)r->students.v[i])->init, e));
 	TRY(teachers_check_tokenizers(run, e));
-	return 0;
+	return run->teachers[0].dir ? preflight_students(run, e) : 0; /* what a cache may hold is known now */
 out:
 	return -1;
 }

@@ -14,7 +14,7 @@ int preflight_directory(const char *dir, struct err *);
 int preflight_models(struct run *, struct err *);
 /* Once more against the teacher that has been made. */
 int preflight_students(const struct run *, struct err *);
-/* The tokenizer is known: it fits every vocabulary, and teachers share it. */
+/* The tokenizer is known: it fits every vocabulary, teachers share it, and no cache asks for more tokens than it has. */
 int preflight_vocabularies(const struct run *, struct err *);
 
 #endif

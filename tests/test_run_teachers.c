@@ -137,6 +137,15 @@ static void a_padded_teacher_is_cut(void **state)
 	csv_release(&c);
 }
 
+/* 337 rows, 300 of them tokens: told before the first student is trained, not when the cached one's turn comes. */
+static void a_cache_of_padding_is_refused_at_once(void **state)
+{
+	(void)state;
+	world_recipe("wide.yaml", "padded", "  s: {init: {layers: [0, 2]}, train: {" BRIEF "}}\n  c: {init: {layers: [0, 2]}, train: {" BRIEF ", distill: {cache: {top_k: 310}}}}\n");
+	program_refuses("run wide.yaml --out wide", 2, "cache: 310 tokens of each row, but the vocabulary has 300");
+	assert_false(fsio_exists("wide/students"));
+}
+
 static void another_tokenizer_is_refused(void **state)
 {
 	(void)state;
@@ -211,6 +220,7 @@ int main(void)
 		cmocka_unit_test(caches_of_several_are_as_good_as_they),
 		cmocka_unit_test(padding_teaches_nothing),
 		cmocka_unit_test(a_padded_teacher_is_cut),
+		cmocka_unit_test(a_cache_of_padding_is_refused_at_once),
 		cmocka_unit_test(another_tokenizer_is_refused),
 		cmocka_unit_test(a_teacher_in_bf16_stays_close),
 		cmocka_unit_test(a_corrected_teacher_is_better_and_teaches),
