@@ -139,7 +139,7 @@ int init_learn_masks(struct init *in, const struct run *run, const struct masks_
 	o.student.projection_seed = seed;
 	if (supply)
 		supply_log(supply, "masks");
-	TRY(phase_micro_batch(run, in->dir, &o, spec->batch_tokens, e));
+	TRY(phase_micro_batch(run, in->dir, supply, &o, spec->batch_tokens, e));
 	if (supply)
 		TRY(supply_fill(supply, &(struct supply_stream){seed, 0, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
 	TRY(session_open(&session, &o, e));

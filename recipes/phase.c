@@ -71,11 +71,31 @@ struct session_options phase_session(const struct run *run, const struct train_s
 	return o;
 }
 
-static int chosen_micro_batch(const struct run *run, struct session_options *o, int64_t batch_tokens, struct err *e)
+/* Filling a cache comes before the session and needs room too: the teacher that fills it runs on the same micro-batch. */
+static int shrink_for_filling(struct supply *supply, int rows, size_t limit, struct student_options *o, struct err *e)
+{
+	size_t bytes[MEMORY_OWNERS] = {0};
+	for (; o->B; o->B--) {
+		if (rows % o->B)
+			continue;
+		if (supply_price_filling(supply, o->B, o->T, bytes, e) < 0)
+			return -1;
+		if (session_total(bytes) <= limit)
+			return 0;
+	}
+	return err_run(e, "the teacher that fills the cache needs %.1f MiB for one sequence of %d tokens, %.1f MiB are free",
+		       (double)session_total(bytes) / 1048576, o->T, (double)limit / 1048576);
+}
+
+static int chosen_micro_batch(const struct run *run, struct supply *supply, struct session_options *o, int64_t batch_tokens, struct err *e)
 {
 	int rows = (int)(batch_tokens / o->student.T);
-	if (!run->spec->micro_batch)
-		return session_micro_batch(o, rows, (size_t)(0.9 * (double)memory_available()), &o->student.B, e);
+	size_t limit = (size_t)(0.9 * (double)memory_available());
+	if (!run->spec->micro_batch) {
+		if (session_micro_batch(o, rows, limit, &o->student.B, e) < 0)
+			return -1;
+		return supply && supply->plan.cache ? shrink_for_filling(supply, rows, limit, &o->student, e) : 0;
+	}
 	BUG_ON(rows % run->spec->micro_batch); /* recipe.c refuses it */
 	o->student.B = (int)run->spec->micro_batch;
 	return 0;
@@ -92,7 +112,7 @@ static int agree_on_micro_batch(const struct run *run, const char *path, int64_t
 	return 0;
 }
 
-int phase_micro_batch(const struct run *run, const char *dir, struct session_options *o, int64_t batch_tokens, struct err *e)
+int phase_micro_batch(const struct run *run, const char *dir, struct supply *supply, struct session_options *o, int64_t batch_tokens, struct err *e)
 {
 	char *path = path_format("%s/session.json", dir);
 	json_t *old = NULL;
@@ -104,7 +124,7 @@ int phase_micro_batch(const struct run *run, const char *dir, struct session_opt
 		TRY(agree_on_micro_batch(run, path, B, &o->student.B, e));
 	} else {
 		B = 0;
-		TRY(chosen_micro_batch(run, o, batch_tokens, e));
+		TRY(chosen_micro_batch(run, supply, o, batch_tokens, e));
 	}
 	if (o->student.B != B) {
 		json_decref(old);
@@ -325,7 +345,7 @@ static int train(struct phase *p, struct err *e)
 		TRY(supply_open(&supply, run, p->spec->distill, &p->start->arch, p->start->kept, e));
 	struct session_options o = phase_session(run, p->spec, NULL, &p->start->arch, supply);
 	o.student.projection_seed = p->seed;
-	TRY(phase_micro_batch(run, p->dir, &o, p->spec->batch_tokens, e));
+	TRY(phase_micro_batch(run, p->dir, supply, &o, p->spec->batch_tokens, e));
 	if (supply) {
 		supply_log(supply, p->label);
 		int64_t steps = p->tokens / p->spec->batch_tokens;
@@ -363,7 +383,7 @@ int phase_price(const struct run *run, const struct train_spec *t, const struct 
 	if (distill)
 		TRY(supply_open(&supply, run, distill, arch, kept, e));
 	struct session_options o = phase_session(run, t, m, arch, supply);
-	TRY(chosen_micro_batch(run, &o, t ? t->batch_tokens : m->batch_tokens, e));
+	TRY(chosen_micro_batch(run, supply, &o, t ? t->batch_tokens : m->batch_tokens, e));
 	TRY(session_price(&o, out->bytes, e));
 	out->micro_batch = o.student.B;
 	out->flops = phase_flops(run, arch, distill != NULL, tokens);

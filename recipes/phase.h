@@ -53,8 +53,9 @@ int phase_price(const struct run *, const struct train_spec *, const struct mask
 struct session_options phase_session(const struct run *, const struct train_spec *, const struct masks_spec *, const struct arch *,
                                      struct supply *);
 /* Picks B: what the directory's session.json says from its first start (refuses a recipe that says otherwise, unless the
- * run may drift), else what the recipe says, else what fits. */
-int phase_micro_batch(const struct run *, const char *dir, struct session_options *, int64_t batch_tokens, struct err *);
+ * run may drift), else what the recipe says, else what fits, with the filling of its cache. supply may be NULL. */
+int phase_micro_batch(const struct run *, const char *dir, struct supply *supply, struct session_options *, int64_t batch_tokens,
+                      struct err *);
 struct schedule phase_schedule(const struct train_spec *, double lr, int64_t tokens);
 /* FLOPs of `tokens` training tokens: 3 forward passes of the student, one of every teacher when it distils. Those that filled
  * a cache count like those that ran beside the student. */
