@@ -2,7 +2,7 @@
 #include "prune/scores.h"
 
 #include "base/hash.h"
-#include "model/safetensors.h"
+#include "prune/array_file.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -11,30 +11,18 @@
 
 enum { N_ARRAYS = 7, N_PLAIN = 5 };
 
-struct entry {
-	const char *name;
-	int n_dims;
-	size_t dims[2];
-	float *data;
-};
-
-static int list_entries(struct entry entries[N_ARRAYS], const struct arch *source, const struct scores *x)
+static int list_entries(struct array_entry entries[N_ARRAYS], const struct arch *source, const struct scores *x)
 {
 	const struct shape *s = &source->shape;
 	size_t C = (size_t)s->C, L = (size_t)s->L, NH = (size_t)s->NH, NKV = (size_t)s->NKV, F = (size_t)s->F;
-	entries[0] = (struct entry){"hidden", 1, {C, 0}, x->hidden};
-	entries[1] = (struct entry){"layers", 1, {L, 0}, x->layers};
-	entries[2] = (struct entry){"groups", 2, {L, NKV}, x->groups};
-	entries[3] = (struct entry){"heads", 2, {L, NH}, x->heads};
-	entries[4] = (struct entry){"ffn", 2, {L, F}, x->ffn};
-	entries[5] = (struct entry){"context_mean", 2, {L, NH * (size_t)s->HD}, x->context_mean};
-	entries[6] = (struct entry){"ffn_mean", 2, {L, F}, x->ffn_mean};
+	entries[0] = (struct array_entry){"hidden", 1, {C, 0}, x->hidden};
+	entries[1] = (struct array_entry){"layers", 1, {L, 0}, x->layers};
+	entries[2] = (struct array_entry){"groups", 2, {L, NKV}, x->groups};
+	entries[3] = (struct array_entry){"heads", 2, {L, NH}, x->heads};
+	entries[4] = (struct array_entry){"ffn", 2, {L, F}, x->ffn};
+	entries[5] = (struct array_entry){"context_mean", 2, {L, NH * (size_t)s->HD}, x->context_mean};
+	entries[6] = (struct array_entry){"ffn_mean", 2, {L, F}, x->ffn_mean};
 	return x->context_mean ? N_ARRAYS : N_PLAIN;
-}
-
-static size_t entry_size(const struct entry *x)
-{
-	return x->dims[0] * (x->n_dims == 2 ? x->dims[1] : 1);
 }
 
 static void declare_metadata(struct safetensors_writer *w, const struct scores *x)
@@ -55,47 +43,25 @@ static void declare_metadata(struct safetensors_writer *w, const struct scores *
 
 int scores_save(const char *path, const struct arch *source, const struct scores *x, struct err *e)
 {
-	struct entry entries[N_ARRAYS];
+	struct array_entry entries[N_ARRAYS];
 	struct safetensors_writer *w;
 	int n = list_entries(entries, source, x);
 	if (safetensors_create(&w, path, e) < 0)
 		return -1;
 	declare_metadata(w, x);
-	for (int i = 0; i < n; i++)
-		safetensors_declare(w, entries[i].name, DTYPE_F32, entries[i].n_dims, entries[i].dims);
-	for (int i = 0; i < n; i++)
-		if (safetensors_write(w, entries[i].data, entry_size(&entries[i]) * sizeof(float), e) < 0) {
-			safetensors_abort(w);
-			return -1;
-		}
-	return safetensors_commit(w, e);
+	return arrays_write(w, entries, n, e);
 }
 
 /* ---- reading ---- */
 
-static void shape_text(char *out, size_t n, int n_dims, const size_t *dims)
-{
-	size_t at = 0;
-	out[0] = '\0';
-	for (int i = 0; i < n_dims && at < n; i++)
-		at += (size_t)snprintf(out + at, n - at, "%s%zu", i ? ", " : "", dims[i]);
-}
-
-static int read_array(const char *path, const struct safetensors *file, const struct entry *x, struct err *e)
+static int read_array(const char *path, const struct safetensors *file, const struct array_entry *x, struct err *e)
 {
 	const struct safetensor *t = safetensors_find(file, x->name);
-	char found[128], wanted[64];
-	size_t n = entry_size(x);
+	size_t n = array_elems(x);
 	if (!t)
 		return err_run(e, "%s: no tensor '%s'; is it a file of importance scores?", path, x->name);
-	if (!t->known || t->dtype != DTYPE_F32)
-		return err_run(e, "%s: tensor '%s' has type %s, scores are F32", path, x->name, t->dtype_text);
-	if (t->n_dims != x->n_dims || memcmp(t->dims, x->dims, (size_t)x->n_dims * sizeof *x->dims)) {
-		shape_text(found, sizeof found, t->n_dims, t->dims);
-		shape_text(wanted, sizeof wanted, x->n_dims, x->dims);
-		return err_run(e, "%s: tensor '%s' has shape (%s), the model wants (%s); are these scores of another model?", path,
-			       x->name, found, wanted);
-	}
+	if (array_check(path, t, x, "scores", e) < 0)
+		return -1;
 	memcpy(x->data, t->data, n * sizeof *x->data);
 	for (size_t i = 0; i < n; i++)
 		if (!isfinite(x->data[i]))
@@ -103,14 +69,11 @@ static int read_array(const char *path, const struct safetensors *file, const st
 	return 0;
 }
 
-static int check_names(const char *path, const struct safetensors *file, const struct entry *entries, int n, struct err *e)
+static int check_names(const char *path, const struct safetensors *file, const struct array_entry *entries, int n, struct err *e)
 {
 	for (int i = 0; i < safetensors_count(file); i++) {
 		const char *name = safetensors_at(file, i)->name;
-		bool known = false;
-		for (int k = 0; k < n; k++)
-			known = known || !strcmp(name, entries[k].name);
-		if (!known)
+		if (!array_is_known(entries, n, name))
 			return err_run(e, "%s: unknown tensor '%s' in a file of importance scores", path, name);
 	}
 	return 0;
@@ -170,7 +133,7 @@ out:
 
 int scores_load(const char *path, const struct arch *source, struct scores *out, struct err *e)
 {
-	struct entry entries[N_ARRAYS];
+	struct array_entry entries[N_ARRAYS];
 	struct safetensors *file = NULL;
 	struct scores head = {0};
 	int rc = -1, n;
