@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "prune/importance.h"
 #include "prune/leave_out.h"
+#include "recipes/rows.h"
 #include "recipes/run.h"
 
 #include <stdlib.h>
@@ -25,7 +26,8 @@ struct pass {
 	struct refit *refit;
 	struct batches *text;
 	struct batch batch;
-	int32_t *ids, *host_ids;           /* (4, N): tokens, targets, pos, start */
+	struct rows rows;
+	int32_t *ids;                      /* device (4, N): tokens, targets, pos, start, as the rows' block */
 	float *ones, *mean;                /* device (N): 1, and 1/N: weights of the loss */
 	float *grads, *host_grads;         /* (n_elems) */
 	float *dhidden, *ce;
@@ -128,7 +130,7 @@ static void upload_constants(struct pass *p)
 {
 	struct ops *ops = p->of->ops;
 	size_t N = (size_t)rows_of(p->of);
-	float *host = (float *)p->host_ids; /* not in use yet */
+	float *host = (float *)p->rows.tokens; /* not in use yet */
 	for (int k = 0; k < 2; k++) {
 		for (size_t i = 0; i < N; i++)
 			host[i] = k ? 1 / (float)N : 1;
@@ -143,7 +145,7 @@ static void pass_close(struct pass *p)
 {
 	drop_parts(p);
 	batches_close(p->text);
-	free(p->host_ids);
+	rows_release(&p->rows);
 	free(p->host_grads);
 	if (p->block)
 		p->of->ops->release(p->of->ops, p->block);
@@ -160,11 +162,11 @@ static int pass_open(struct pass *p, struct err *e)
 	if (ops->alloc(ops, a.used, &p->block, e) < 0)
 		return -1;
 	a = (struct arena){.base = p->block, .capacity = a.used};
-	p->host_ids = calloc(4 * (size_t)rows_of(p->of), sizeof *p->host_ids);
 	p->host_grads = calloc(p->gradients ? p->of->layout->n_elems : 1, sizeof *p->host_grads);
-	if (!p->host_ids || !p->host_grads)
+	if (!p->host_grads)
 		return err_run(e, "out of memory for a calibration pass");
-	if (lay_out(p, &a, e) < 0 || ops_cpu_reserve(ops, &limits, e) < 0 || corpus_batches(p->of->corpus, p->of->seed, &p->text, e) < 0)
+	if (rows_init(&p->rows, p->of->sequences, p->of->T, e) < 0 || lay_out(p, &a, e) < 0 || ops_cpu_reserve(ops, &limits, e) < 0 ||
+	    corpus_batches(p->of->corpus, p->of->seed, &p->text, e) < 0)
 		return -1;
 	upload_constants(p);
 	return 0;
@@ -174,10 +176,8 @@ static int pass_open(struct pass *p, struct err *e)
 
 static void read_batch(struct pass *p)
 {
-	size_t N = (size_t)rows_of(p->of);
-	int32_t *h = p->host_ids;
-	batches_next(p->text, p->of->sequences, h, h + N, h + 2 * N, h + 3 * N, NULL);
-	p->of->ops->upload(p->of->ops, p->ids, h, 4 * N * sizeof *h);
+	rows_next(&p->rows, p->text);
+	p->of->ops->upload(p->of->ops, p->ids, p->rows.tokens, 4 * (size_t)rows_of(p->of) * sizeof *p->ids);
 }
 
 /* The gradient of the batch's mean loss, which the scores then take. */

@@ -7,7 +7,7 @@
 
 struct rows {
 	int B, T;
-	int32_t *tokens, *targets, *pos, *start; /* (B*T), one block */
+	int32_t *tokens, *targets, *pos, *start; /* (B*T), in this order in one block */
 	uint8_t *flags;                          /* (B*T) */
 	int *domain;                             /* (B) */
 };

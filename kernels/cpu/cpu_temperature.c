@@ -6,24 +6,13 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static void sum_student(struct loss_temperature *h, const struct loss_block *k)
+static double sum_exp(const float *x, int n, float max, float inv_tau)
 {
-	const float *s = k->s, max_s = k->max_s, inv_tau = h->inv_tau;
 	float sum = 0;
 #pragma omp simd reduction(+ : sum)
-	for (int i = 0; i < k->n; i++)
-		sum += cpu_exp_low((s[i] - max_s) * inv_tau);
-	h->zs += (double)sum;
-}
-
-static void sum_teacher(struct loss_temperature *h, const struct loss_block *k)
-{
-	const float *t = k->t, max_t = k->max_t, inv_tau = h->inv_tau;
-	float sum = 0;
-#pragma omp simd reduction(+ : sum)
-	for (int i = 0; i < k->n; i++)
-		sum += cpu_exp_low((t[i] - max_t) * inv_tau);
-	h->zt += (double)sum;
+	for (int i = 0; i < n; i++)
+		sum += cpu_exp_low((x[i] - max) * inv_tau);
+	return (double)sum;
 }
 
 /* Both sums, and the means that are asked for. A class without mass adds 0 to a mean, whatever the other side says. */
@@ -58,9 +47,9 @@ void cpu_temperature_sums(struct loss_temperature *h, const struct loss_block *k
 	else if (h->use_s && h->use_t)
 		sum_both(h, k, false, false);
 	else if (h->use_s)
-		sum_student(h, k);
+		h->zs += sum_exp(k->s, k->n, k->max_s, h->inv_tau);
 	else if (h->use_t)
-		sum_teacher(h, k);
+		h->zt += sum_exp(k->t, k->n, k->max_t, h->inv_tau);
 }
 
 void cpu_temperature_finish(struct loss_temperature *h)
