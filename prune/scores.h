@@ -57,7 +57,5 @@ struct select_options {
  * stays. Refuses (err_user) a merge that does not divide. */
 int kept_from_scores(struct kept *, const struct arch *source, const struct arch *target, const struct scores *,
                      const struct select_options *, struct err *);
-/* Masks of ones and zeros with the same units (kept->merge of 1 only): arrays that are NULL in out stay so. */
-void kept_to_masks(const struct kept *, const struct arch *source, const struct arch *target, struct host_masks *out);
 
 #endif

@@ -91,31 +91,3 @@ out:
 	free(scratch);
 	return rc;
 }
-
-static void open_units(float *z, size_t n, const int *units, int n_kept)
-{
-	memset(z, 0, n * sizeof *z);
-	for (int i = 0; i < n_kept; i++)
-		z[units[i]] = 1;
-}
-
-void kept_to_masks(const struct kept *k, const struct arch *source, const struct arch *target, struct host_masks *out)
-{
-	const struct shape *s = &source->shape, *t = &target->shape;
-	BUG_ON(k->merge != 1);
-	if (out->hidden)
-		open_units(out->hidden, (size_t)s->C, k->hidden, t->C);
-	if (out->layers)
-		open_units(out->layers, (size_t)s->L, k->layers, t->L);
-	if (out->heads)
-		memset(out->heads, 0, (size_t)s->L * (size_t)s->NH * sizeof *out->heads);
-	if (out->ffn)
-		memset(out->ffn, 0, (size_t)s->L * (size_t)s->F * sizeof *out->ffn);
-	for (int i = 0; i < t->L; i++) {
-		size_t l = (size_t)k->layers[i], n = (size_t)i;
-		if (out->heads)
-			open_units(out->heads + l * (size_t)s->NH, (size_t)s->NH, k->heads + n * (size_t)t->NH, t->NH);
-		if (out->ffn)
-			open_units(out->ffn + l * (size_t)s->F, (size_t)s->F, k->ffn + n * (size_t)t->F, t->F);
-	}
-}
