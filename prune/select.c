@@ -2,7 +2,6 @@
 #include "prune/scores.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct ranked {
 	float score;
