@@ -168,6 +168,7 @@ static int pass_open(struct pass *p, struct err *e)
 	if (rows_init(&p->rows, p->of->sequences, p->of->T, e) < 0 || lay_out(p, &a, e) < 0 || ops_cpu_reserve(ops, &limits, e) < 0 ||
 	    corpus_batches(p->of->corpus, p->of->seed, &p->text, e) < 0)
 		return -1;
+	rows_skip(&p->rows, p->text, p->of->skip_tokens / p->of->T);
 	upload_constants(p);
 	return 0;
 }

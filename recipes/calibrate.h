@@ -1,4 +1,4 @@
-/* The first teacher on calibration text: passes that importance scores and the re-fit of a cut listen to. In fp32, in batches
+/* What is cut, on calibration text: passes that importance scores and the re-fit of a cut listen to. In fp32, in batches
  * of a fixed number of sequences, so that the result depends on neither memory nor micro-batch.
  * Test: tests/test_run_importance.c through the program. */
 #ifndef RECIPES_CALIBRATE_H
@@ -14,7 +14,8 @@ struct calibration {
 	const struct param_layout *layout;
 	const float *weights;        /* host; NULL where only a price is asked for */
 	const struct corpus *corpus; /* likewise */
-	uint64_t seed;               /* of the order of the text: the first sequences of that seed's training text are read */
+	uint64_t seed;               /* of the order of the text: the first sequences of that seed's training text are read, */
+	int64_t skip_tokens;         /* after these: an earlier stage has read them */
 	int T, sequences, n_batches; /* a batch is sequences * T tokens: one forward pass, and one gradient of taylor */
 };
 /* What the two methods need text for. */

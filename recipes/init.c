@@ -13,6 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_cut(const struct init_spec *spec)
+{
+	return spec->masks || spec->layers.n || spec->importance;
+}
+
 /* ---- shapes ---- */
 
 static int fresh_arch(const struct run *run, const struct random_spec *r, struct arch *out, struct err *e)
@@ -36,28 +41,28 @@ static int fresh_arch(const struct run *run, const struct random_spec *r, struct
 
 enum { MAX_LAYERS = 1000 };
 
-static int kept_layers(struct kept *kept, const struct run *run, const struct init_spec *spec, struct err *e)
+static int kept_layers(struct kept *kept, const struct source *from, const struct init_spec *spec, struct err *e)
 {
 	int layers[MAX_LAYERS];
 	if (spec->layers.n > MAX_LAYERS)
 		return err_user(e, "layers: more than %d", MAX_LAYERS);
 	for (int i = 0; i < spec->layers.n; i++)
 		layers[i] = (int)spec->layers.v[i];
-	return kept_from_layers(kept, &run->teachers[0].model.layout.arch, layers, spec->layers.n, e);
+	return kept_from_layers(kept, &from->model->layout.arch, layers, spec->layers.n, e);
 }
 
-static int layers_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
+static int layers_arch(const struct source *from, const struct init_spec *spec, struct arch *out, struct err *e)
 {
 	struct kept k;
-	if (kept_layers(&k, run, spec, e) < 0)
+	if (kept_layers(&k, from, spec, e) < 0)
 		return -1;
 	kept_release(&k);
-	*out = run->teachers[0].model.layout.arch;
+	*out = from->model->layout.arch;
 	out->shape.L = spec->layers.n;
 	return 0;
 }
 
-int init_arch(const struct run *run, const struct init_spec *spec, struct arch *out, struct err *e)
+int init_arch(const struct run *run, const struct source *from, const struct init_spec *spec, struct arch *out, struct err *e)
 {
 	if (spec->model) {
 		struct hf_model hf;
@@ -67,35 +72,42 @@ int init_arch(const struct run *run, const struct init_spec *spec, struct arch *
 		hf_close(&hf);
 		return 0;
 	}
-	if (!run->teachers[0].dir)
+	if (!from->dir)
 		return fresh_arch(run, spec->random, out, e);
 	if (spec->layers.n)
-		return layers_arch(run, spec, out, e);
+		return layers_arch(from, spec, out, e);
 	if (spec->importance)
-		return importance_arch(run, spec->importance, out, e);
+		return importance_arch(run, from, spec->importance, out, e);
 	const struct shape_spec *own = spec->masks ? spec->masks->target : spec->random->target;
 	struct target target = recipe_target(own, run->spec->target);
 	struct err why;
-	if (target_arch(out, &run->teachers[0].model.layout.arch, &target, &why) < 0)
+	if (target_arch(out, &from->model->layout.arch, &target, &why) < 0)
 		return yaml_caret(e, own ? own->at : run->spec->target->at, "%s", why.line);
 	return 0;
 }
 
-int init_kept(const struct run *run, const struct init_spec *spec, const struct arch *arch, struct kept *out, struct err *e)
+/* The first layers and dimensions, as many as the shape has. */
+static int first_units(struct kept *k, const struct shape *s, struct err *e)
 {
-	const struct shape *s = &arch->shape;
-	*out = (struct kept){0};
-	if (spec->layers.n)
-		return kept_layers(out, run, spec, e);
-	if (!spec->masks && !spec->importance)
-		return 0;
-	out->block = out->layers = calloc((size_t)(s->L + s->C), sizeof *out->layers);
-	BUG_ON(!out->block);
-	out->hidden = out->layers + s->L;
+	if (kept_alloc(k, s, e) < 0)
+		return -1;
 	for (int l = 0; l < s->L; l++)
-		out->layers[l] = l;
+		k->layers[l] = l;
 	for (int c = 0; c < s->C; c++)
-		out->hidden[c] = c;
+		k->hidden[c] = c;
+	return 0;
+}
+
+int init_kept(const struct source *from, const struct init_spec *spec, const struct arch *arch, struct kept *out, struct err *e)
+{
+	struct kept own = {0};
+	*out = (struct kept){0};
+	if (!is_cut(spec) || !from->from_teacher)
+		return 0;
+	if ((spec->layers.n ? kept_layers(&own, from, spec, e) : first_units(&own, &arch->shape, e)) < 0)
+		return -1;
+	source_kept(from, &own, &arch->shape, out);
+	kept_release(&own);
 	return 0;
 }
 
@@ -115,10 +127,10 @@ void init_warn(struct init *in, const char *fmt, ...)
 
 /* ---- cut ---- */
 
-int init_save_cut(const struct run *run, const struct start *start, const struct kept *kept, const struct host_masks *z, const char *dir,
-		    const float *source, struct err *e)
+int init_save_cut(const struct run *run, const struct source *from, const struct start *start, const struct kept *kept, const struct host_masks *z,
+		  const char *dir, const float *weights, struct err *e)
 {
-	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = run->teachers[0].model.config};
+	struct hf_save_options o = {.dtype = DTYPE_F32, .copy_from = run_files_from(run), .config_from = from->model->config};
 	struct param_layout layout = {0};
 	float *flat = NULL;
 	int rc = -1;
@@ -128,7 +140,7 @@ int init_save_cut(const struct run *run, const struct start *start, const struct
 		err_run(e, "out of memory: %zu bytes for the cut model", layout.n_elems * sizeof *flat);
 		goto out;
 	}
-	prune_cut(&run->teachers[0].model.layout, source, &layout, flat, kept, z);
+	prune_cut(&from->model->layout, weights, &layout, flat, kept, z);
 	TRY(fsio_remove_tree(dir, e));
 	TRY(hf_save(dir, &layout, flat, &o, e));
 	rc = 0;
@@ -138,28 +150,28 @@ out:
 	return rc;
 }
 
-static int cut_layers(struct init *in, const struct run *run, const struct init_spec *spec, const char *model, struct err *e)
+static int cut_layers(struct init *in, const struct run *run, const struct source *from, const struct init_spec *spec, const char *model, struct err *e)
 {
-	const struct param_layout *layout = &run->teachers[0].model.layout;
-	float *source = malloc(layout->n_elems * sizeof *source);
+	size_t n = from->model->layout.n_elems;
+	float *weights = malloc(n * sizeof *weights);
 	int rc = -1;
 	struct kept kept = {0};
-	if (!source)
-		return err_run(e, "out of memory: %zu bytes for the teacher's weights", layout->n_elems * sizeof *source);
-	TRY(kept_layers(&kept, run, spec, e));
-	hf_read_f32(&run->teachers[0].model, source);
-	TRY(init_save_cut(run, &in->start, &kept, NULL, model, source, e));
+	if (!weights)
+		return err_run(e, "out of memory: %zu bytes for the weights of %s", n * sizeof *weights, from->dir);
+	TRY(kept_layers(&kept, from, spec, e));
+	hf_read_f32(from->model, weights);
+	TRY(init_save_cut(run, from, &in->start, &kept, NULL, model, weights, e));
 	TRY(stage_finish(in->dir, e));
 	rc = 0;
 out:
 	kept_release(&kept);
-	free(source);
+	free(weights);
 	return rc;
 }
 
 /* ---- stage ---- */
 
-static json_t *init_inputs(const struct init *in, const struct run *run, const struct init_spec *spec, uint64_t seed, struct err *e)
+static json_t *init_inputs(const struct init *in, const struct run *run, const struct source *from, const struct init_spec *spec, uint64_t seed, struct err *e)
 {
 	struct batches *b = NULL;
 	const struct shape *s = &in->start.arch.shape;
@@ -171,11 +183,13 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 		batches_close(b);
 	}
 	json_t *inputs = json_pack("{s:o,s:o,s:o,s:I,s:s,s:[i,i,i,i,i]}", "init", stage_hash_json(section_hash(&init_section, spec)), "teacher",
-			 stage_hash_json(run->teachers[0].hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
+			 stage_hash_json(from->hash), "data", stage_hash_json(data), "seed", (json_int_t)seed, "compute",
 				   run->spec->compute == COMPUTE_BF16 ? "bf16" : "fp32", "shape", s->L, s->C, s->NH, s->NKV, s->F);
 	uint64_t teachers = phase_teachers_hash(run, spec->masks ? spec->masks->distill : NULL);
-	if (teachers && teachers != run->teachers[0].hash)
+	if (teachers && teachers != from->hash)
 		json_object_set_new(inputs, "teachers", stage_hash_json(teachers));
+	if (data && from->spent_tokens)
+		json_object_set_new(inputs, "spent_tokens", json_integer((json_int_t)from->spent_tokens));
 	if (spec->importance && spec->importance->scores) {
 		uint64_t scores;
 		if (hash_file(spec->importance->scores, &scores, e) < 0) {
@@ -189,10 +203,10 @@ static json_t *init_inputs(const struct init *in, const struct run *run, const s
 	return inputs;
 }
 
-static int run_stage(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
+static int run_stage(struct init *in, const struct run *run, const struct source *from, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
 {
 	char *model = path_format("%s/model", dir);
-	json_t *inputs = init_inputs(in, run, spec, spec->layers.n ? 0 : seed, e); /* nothing random in kept layers: shared by seeds */
+	json_t *inputs = init_inputs(in, run, from, spec, spec->layers.n ? 0 : seed, e); /* nothing random in kept layers: shared by seeds */
 	bool done;
 	int rc = -1;
 	in->dir = strdup(dir);
@@ -200,10 +214,10 @@ static int run_stage(struct init *in, const struct run *run, const struct init_s
 		goto out;
 	TRY(stage_begin(dir, inputs, &done, e));
 	if (!done && spec->importance) {
-		TRY(importance_run(run, spec->importance, &in->start.arch, seed, dir, e));
+		TRY(importance_run(run, from, spec->importance, &in->start.arch, seed, dir, e));
 		TRY(stage_finish(dir, e));
 	} else if (!done)
-		TRY(spec->masks ? init_learn_masks(in, run, spec->masks, seed, model, e) : cut_layers(in, run, spec, model, e));
+		TRY(spec->masks ? init_learn_masks(in, run, from, spec->masks, seed, model, e) : cut_layers(in, run, from, spec, model, e));
 	else if (spec->masks)
 		TRY(init_read_masks(in, e));
 	loop_forget(dir);
@@ -215,58 +229,68 @@ out:
 	return rc;
 }
 
-/* Which of the teacher's layers and dimensions the cut left, for losses that compare hidden states. */
-static int what_was_kept(struct init *in, const struct run *run, const struct init_spec *spec, struct err *e)
+/* Which of the first teacher's layers and dimensions are left, for losses that compare hidden states. */
+static int what_was_kept(struct init *in, const struct source *from, const struct init_spec *spec, struct err *e)
 {
-	const struct arch *source = &run->teachers[0].model.layout.arch;
+	const struct arch *source = &from->model->layout.arch;
 	char *path = path_format("%s/masks.safetensors", in->dir);
 	struct host_masks z = {0};
+	struct kept own = {0};
 	void *block = NULL;
 	int rc = -1;
 	if (spec->layers.n) {
-		rc = kept_layers(&in->kept, run, spec, e);
+		TRY(kept_layers(&own, from, spec, e));
 	} else if (spec->importance) {
-		rc = importance_kept(run, spec->importance, &in->start.arch, in->dir, &in->kept, e);
+		TRY(importance_kept(from, spec->importance, &in->start.arch, in->dir, &own, e));
 	} else {
 		TRY(masks_load(path, source, &z, &block, e));
-		rc = kept_from_masks(&in->kept, source, &in->start.arch, &z, e);
+		TRY(kept_from_masks(&own, source, &in->start.arch, &z, e));
 	}
-	in->start.kept = &in->kept;
+	if (from->from_teacher) {
+		source_kept(from, &own, &in->start.arch.shape, &in->kept);
+		in->start.kept = &in->kept;
+	}
+	rc = 0;
 out:
+	kept_release(&own);
 	free(block);
 	free(path);
 	return rc;
 }
 
-int init_open(struct init *in, const struct run *run, const struct init_spec *spec, const char *dir, uint64_t seed, struct err *e)
+static int add_price(struct start *start, const struct run *run, const struct source *from, const struct init_spec *spec, struct err *e)
+{
+	struct importance_price price = {.tokens = 0};
+	if (spec->importance && importance_price(run, from, spec->importance, &price, e) < 0)
+		return -1;
+	if (spec->masks) {
+		price.tokens = spec->masks->tokens / spec->masks->batch_tokens * spec->masks->batch_tokens;
+		price.flops = phase_flops(run, &from->model->layout.arch, spec->masks->distill != NULL, price.tokens);
+	}
+	start->spent_tokens = from->spent_tokens + price.tokens;
+	start->spent_flops = from->spent_flops + price.flops;
+	return 0;
+}
+
+int init_open(struct init *in, const struct run *run, const struct source *from, const struct init_spec *spec, const char *dir, uint64_t seed,
+	      struct err *e)
 {
 	int rc = -1;
 	memset(in, 0, sizeof *in);
-	TRY(init_arch(run, spec, &in->start.arch, e));
-	if (spec->importance && importance_warning(run, spec->importance))
-		init_warn(in, "%s", importance_warning(run, spec->importance));
-	if (spec->masks || spec->layers.n || spec->importance)
-		if (run_stage(in, run, spec, dir, seed, e) < 0 || what_was_kept(in, run, spec, e) < 0)
-			goto out;
+	TRY(init_arch(run, from, spec, &in->start.arch, e));
+	if (spec->importance && importance_warning(from, spec->importance))
+		init_warn(in, "%s", importance_warning(from, spec->importance));
+	if (is_cut(spec) && (run_stage(in, run, from, spec, dir, seed, e) < 0 || what_was_kept(in, from, spec, e) < 0))
+		goto out;
 	if (spec->model)
 		in->start.dir = strdup(spec->model);
-	if (spec->masks) {
-		int64_t steps = spec->masks->tokens / spec->masks->batch_tokens;
-		in->start.spent_tokens = steps * spec->masks->batch_tokens;
-		in->start.spent_flops = phase_flops(run, &run->teachers[0].model.layout.arch, spec->masks->distill != NULL, in->start.spent_tokens);
-	}
-	if (spec->importance) {
-		struct importance_price price;
-		TRY(importance_price(run, spec->importance, &price, e));
-		in->start.spent_tokens = price.tokens;
-		in->start.spent_flops = price.flops;
-	}
+	TRY(add_price(&in->start, run, from, spec, e));
 	if (in->start.dir) {
 		TRY(hf_open(&in->model, in->start.dir, e));
 		in->start.hash = hf_hash(&in->model);
 		in->start.config = in->model.config;
-	} else if (run->teachers[0].dir)
-		in->start.config = run->teachers[0].model.config;
+	} else if (from->dir)
+		in->start.config = from->model->config;
 	rc = 0;
 out:
 	if (rc < 0)

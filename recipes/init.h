@@ -4,12 +4,13 @@
 #define RECIPES_INIT_H
 
 #include "recipes/phase.h"
+#include "recipes/source.h"
 
 enum { INIT_MAX_WARNINGS = 8 };
 struct init {
 	struct start start;
 	char *dir;         /* of the stage; NULL: nothing was run */
-	struct kept kept;  /* masks, layers, importance: of the teacher */
+	struct kept kept;  /* after a cut from a source that is from_teacher: the first teacher's layers and dimensions */
 	struct hf_model model; /* open while the start is in use, when it has a directory */
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
@@ -17,13 +18,15 @@ struct init {
 	char warnings[INIT_MAX_WARNINGS][200];
 	int n_warnings;
 };
-/* The architecture that an init leads to; refuses what cannot be reached or loaded elsewhere. */
-int init_arch(const struct run *, const struct init_spec *, struct arch *out, struct err *);
-/* What a cut from the first teacher will leave, as far as it is known before: kept layers exactly; for masks and importance
- * the first layers and dimensions stand for those that will be chosen. Zeroed where the init is no cut. arch: init_arch's. */
-int init_kept(const struct run *, const struct init_spec *, const struct arch *, struct kept *, struct err *);
-/* dir: where its stage may live (made when needed). */
-int init_open(struct init *, const struct run *, const struct init_spec *, const char *dir, uint64_t seed, struct err *);
+/* The architecture that an init leads to from that source; refuses what cannot be reached or loaded elsewhere. */
+int init_arch(const struct run *, const struct source *, const struct init_spec *, struct arch *out, struct err *);
+/* What a cut will leave of the first teacher, as far as it is known before: kept layers exactly; for masks and importance
+ * the first layers and dimensions stand for those that will be chosen. Zeroed where the init is no cut, or the source not
+ * from_teacher. arch: init_arch's. */
+int init_kept(const struct source *, const struct init_spec *, const struct arch *, struct kept *, struct err *);
+/* dir: where its stage may live (made when needed). What the source has spent is spent by the start too. */
+int init_open(struct init *, const struct run *, const struct source *, const struct init_spec *, const char *dir, uint64_t seed,
+              struct err *);
 void init_close(struct init *); /* a zeroed struct is fine */
 
 #endif

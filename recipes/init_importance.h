@@ -1,4 +1,4 @@
-/* The stage of init.importance: scores of the first teacher's units, measured on calibration text or read from a file, the
+/* The stage of init.importance: scores of the source's units, measured on calibration text or read from a file, the
  * cut, and what mends it. Leaves importance.safetensors and model/ in its directory.
  * Test: tests/test_run_importance.c through the program. */
 #ifndef RECIPES_INIT_IMPORTANCE_H
@@ -6,11 +6,11 @@
 
 #include "prune/cut.h"
 #include "recipes/calibrate.h"
-#include "recipes/run.h"
+#include "recipes/source.h"
 
 /* The architecture after the cut; refuses, with a caret at the target, what cannot be reached, and a file of scores that
- * is not this teacher's. */
-int importance_arch(const struct run *, const struct importance_spec *, struct arch *out, struct err *);
+ * is not this source's. */
+int importance_arch(const struct run *, const struct source *, const struct importance_spec *, struct arch *out, struct err *);
 /* Tokens of text that the stage reads (once, whatever the passes); 0 where neither scores nor re-fit need any. */
 int64_t importance_tokens(const struct recipe_spec *, const struct importance_spec *);
 struct importance_price {
@@ -18,12 +18,13 @@ struct importance_price {
 	int64_t tokens;              /* importance_tokens */
 	double flops;                /* of the stage's passes over them, the re-fit in one */
 };
-int importance_price(const struct run *, const struct importance_spec *, struct importance_price *, struct err *);
+int importance_price(const struct run *, const struct source *, const struct importance_spec *, struct importance_price *, struct err *);
 /* dir/importance.safetensors, unless it is there already, and the cut with that architecture as dir/model. */
-int importance_run(const struct run *, const struct importance_spec *, const struct arch *, uint64_t seed, const char *dir, struct err *);
-/* What the cut kept, from dir/importance.safetensors. */
-int importance_kept(const struct run *, const struct importance_spec *, const struct arch *, const char *dir, struct kept *, struct err *);
+int importance_run(const struct run *, const struct source *, const struct importance_spec *, const struct arch *, uint64_t seed, const char *dir,
+                   struct err *);
+/* What the cut kept of the source, from dir/importance.safetensors. */
+int importance_kept(const struct source *, const struct importance_spec *, const struct arch *, const char *dir, struct kept *, struct err *);
 /* A sentence for the report where the method promises more than the family can hold; NULL: nothing to say. */
-const char *importance_warning(const struct run *, const struct importance_spec *);
+const char *importance_warning(const struct source *, const struct importance_spec *);
 
 #endif

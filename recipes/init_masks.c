@@ -68,19 +68,19 @@ out:
 }
 
 /* Both cuts are measured under masks on held-out text; the better one, or the one that was asked for, is made. */
-static int choose_and_cut(struct init *in, const struct run *run, const struct masks_spec *spec, struct session *session,
+static int choose_and_cut(struct init *in, const struct run *run, const struct source *from, const struct masks_spec *spec, struct session *session,
 			  struct mask_learner *learner, const char *model, struct err *e)
 {
 	struct host_masks z = {0};
 	struct kept kept = {0};
 	void *block = NULL;
 	size_t n = session->student.layout.n_elems;
-	float *source = malloc(n * sizeof *source);
+	float *weights = malloc(n * sizeof *weights);
 	char *masks_path = path_format("%s/masks.safetensors", in->dir), *json_path = path_format("%s/masks.json", in->dir);
 	json_t *report = NULL;
 	int rc = -1;
-	if (!source) {
-		err_run(e, "out of memory: %zu bytes for the masked weights", n * sizeof *source);
+	if (!weights) {
+		err_run(e, "out of memory: %zu bytes for the masked weights", n * sizeof *weights);
 		goto out;
 	}
 	TRY(host_masks_alloc(&z, &block, learner, e));
@@ -94,8 +94,8 @@ static int choose_and_cut(struct init *in, const struct run *run, const struct m
 		 in->soft ? "soft" : "hard");
 	TRY(kept_from_masks(&kept, &session->student.layout.arch, &in->start.arch, &z, e));
 	TRY(masks_save(masks_path, &session->student.layout.arch, &z, e));
-	student_weights(&session->student, source);
-	TRY(init_save_cut(run, &in->start, &kept, &z, model, source, e));
+	student_weights(&session->student, weights);
+	TRY(init_save_cut(run, from, &in->start, &kept, &z, model, weights, e));
 	warn_of_deviation(in);
 	report = report_json(in);
 	TRY(json_write_file(json_path, report, e));
@@ -104,7 +104,7 @@ out:
 	json_decref(report);
 	kept_release(&kept);
 	free(block);
-	free(source);
+	free(weights);
 	free(masks_path);
 	free(json_path);
 	return rc;
@@ -117,15 +117,16 @@ static struct schedule masks_schedule(const struct masks_spec *m)
 				 .total_steps = steps, .warmup_steps = (int)lround(m->warmup * steps), .decay_steps = (int)lround(0.2 * steps)};
 }
 
-int init_learn_masks(struct init *in, const struct run *run, const struct masks_spec *spec, uint64_t seed, const char *model, struct err *e)
+int init_learn_masks(struct init *in, const struct run *run, const struct source *from, const struct masks_spec *spec, uint64_t seed,
+		     const char *model, struct err *e)
 {
-	const struct arch *source = &run->teachers[0].model.layout.arch;
+	const struct arch *source = &from->model->layout.arch;
 	struct session session = {0};
 	struct supply *supply = NULL;
 	struct schedule schedule = masks_schedule(spec);
 	struct mask_options options = mask_default(schedule.total_steps);
 	struct mask_learner *learner = NULL;
-	struct start from = {.arch = *source, .dir = run->teachers[0].dir};
+	struct start whole = {.arch = *source, .dir = from->dir};
 	int rc = -1;
 	if (schedule.total_steps < MASK_FEW_STEPS)
 		init_warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
@@ -134,22 +135,22 @@ int init_learn_masks(struct init *in, const struct run *run, const struct masks_
 	options.warmup_fraction = (float)spec->mask_warmup;
 	TRY(mask_learner_open(&learner, source, &in->start.arch, &options, e));
 	if (spec->distill)
-		TRY(supply_open(&supply, run, spec->distill, source, NULL, e));
+		TRY(supply_open(&supply, run, spec->distill, source, from->kept, e));
 	struct session_options o = phase_session(run, NULL, spec, source, supply);
 	o.student.projection_seed = seed;
 	if (supply)
 		supply_log(supply, "masks");
 	TRY(phase_micro_batch(run, in->dir, supply, &o, spec->batch_tokens, e));
 	if (supply)
-		TRY(supply_fill(supply, &(struct supply_stream){seed, 0, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
+		TRY(supply_fill(supply, &(struct supply_stream){seed, from->spent_tokens, schedule.total_steps * spec->batch_tokens, "masks"}, &o, e));
 	TRY(session_open(&session, &o, e));
-	TRY(phase_load(&session.student, &from, seed, e));
+	TRY(phase_load(&session.student, &whole, seed, e));
 	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .supply = supply,
-			    .schedule = schedule, .seed = seed, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
+			    .schedule = schedule, .seed = seed, .skip_tokens = from->spent_tokens, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
 			    .checkpoint_every = spec->checkpoint_every};
 	TRY(loop_run(&loop, e));
 	in->report = loop.report;
-	TRY(choose_and_cut(in, run, spec, &session, learner, model, e));
+	TRY(choose_and_cut(in, run, from, spec, &session, learner, model, e));
 	TRY(stage_finish(in->dir, e));
 	rc = 0;
 out:

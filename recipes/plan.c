@@ -147,12 +147,12 @@ static int add_training(struct plan *p, struct planned_phase *phase, int64_t bud
 }
 
 /* The passes over calibration text; tokens 0: the weights alone are looked at. */
-static int add_importance(struct plan *p, const char *who, const struct importance_spec *spec, struct err *e)
+static int add_importance(struct plan *p, const char *who, const struct source *from, const struct importance_spec *spec, struct err *e)
 {
 	struct importance_price price;
-	const struct arch *a = &p->run->teachers[0].model.layout.arch;
+	const struct arch *a = &from->model->layout.arch;
 	const struct shape *s = &a->shape;
-	if (importance_price(p->run, spec, &price, e) < 0)
+	if (importance_price(p->run, from, spec, &price, e) < 0)
 		return err_prefix(e, "%s, importance", who);
 	p->flops += p->times * price.flops;
 	if (table_row(&p->phases, e) < 0 || add_memory(p, who, "importance", price.bytes, e) < 0)
@@ -190,17 +190,18 @@ static int add_student(struct plan *p, int i, struct err *e)
 	const struct student_spec *s = p->run->spec->students.v[i];
 	const struct masks_spec *m = s->init->masks;
 	const struct importance_spec *im = s->init->importance;
+	const struct source from = source_teacher(p->run);
 	struct arch arch;
 	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : im ? importance_tokens(p->run->spec, im) : 0;
-	if (init_arch(p->run, s->init, &arch, e) < 0)
+	if (init_arch(p->run, &from, s->init, &arch, e) < 0)
 		return -1;
-	struct planned_phase masks = {.who = name, .part = "masks", .masks = m, .arch = &p->run->teachers[0].model.layout.arch, .tokens = spent, .times = 1};
+	struct planned_phase masks = {.who = name, .part = "masks", .masks = m, .arch = &from.model->layout.arch, .tokens = spent, .times = 1};
 	if (m && !cut_before(p->run, i) && add_phase(p, &masks, e) < 0)
 		return -1;
-	if (im && !cut_before(p->run, i) && add_importance(p, name, im, e) < 0)
+	if (im && !cut_before(p->run, i) && add_importance(p, name, &from, im, e) < 0)
 		return -1;
 	struct kept kept;
-	if (init_kept(p->run, s->init, &arch, &kept, e) < 0)
+	if (init_kept(&from, s->init, &arch, &kept, e) < 0)
 		return -1;
 	struct planned_phase train = {.who = name, .train = s->train, .arch = &arch, .kept = kept.block ? &kept : NULL, .skip = spent};
 	int rc = add_training(p, &train, s->train->tokens - spent, e);
@@ -212,8 +213,9 @@ static int add_student(struct plan *p, int i, struct err *e)
 static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err *e)
 {
 	struct run *run = p->run;
+	const struct source nothing = source_teacher(run);
 	struct arch arch;
-	if (init_arch(run, t->init, &arch, e) < 0 || param_layout_init(&run->teachers[0].model.layout, &arch, e) < 0)
+	if (init_arch(run, &nothing, t->init, &arch, e) < 0 || param_layout_init(&run->teachers[0].model.layout, &arch, e) < 0)
 		return -1;
 	run->teachers[0].dir = pool_strdup(&run->recipe.pool, "the teacher");
 	return add_training(p, &(struct planned_phase){.who = "teacher", .train = t->train, .arch = &arch}, t->train->tokens, e);
@@ -221,11 +223,12 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 
 static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
 {
+	const struct source from = source_teacher(run);
 	struct err ignored;
 	for (int k = 0; k < i; k++) {
 		struct arch other;
 		const struct student_spec *s = run->spec->students.v[k];
-		if (init_arch(run, s->init, &other, &ignored) == 0 && !memcmp(&other.shape, &arch->shape, sizeof other.shape))
+		if (init_arch(run, &from, s->init, &other, &ignored) == 0 && !memcmp(&other.shape, &arch->shape, sizeof other.shape))
 			return true;
 	}
 	return false;
@@ -234,12 +237,13 @@ static bool same_shape_before(const struct run *run, int i, const struct arch *a
 /* Loadability of every student's shape, one line for each finding that is not fine. */
 static void print_findings(const struct run *run)
 {
+	const struct source from = source_teacher(run);
 	for (int i = 0; i < run->spec->students.n; i++) {
 		struct load_finding found[16];
 		struct arch arch;
 		struct err ignored;
 		const struct student_spec *s = run->spec->students.v[i];
-		if (init_arch(run, s->init, &arch, &ignored) < 0 || same_shape_before(run, i, &arch))
+		if (init_arch(run, &from, s->init, &arch, &ignored) < 0 || same_shape_before(run, i, &arch))
 			continue;
 		int n = arch_check_loadable(&arch, found, 16);
 		for (int k = 0; k < n; k++)

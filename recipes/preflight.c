@@ -79,10 +79,11 @@ static int check_vocabulary(const struct run *run, const char *dir, const struct
 /* Of a model that an init names, if it does. */
 static int check_init_vocabulary(const struct run *run, const struct init_spec *init, struct err *e)
 {
+	const struct source from = source_teacher(run);
 	struct arch a;
 	if (!init || !init->model)
 		return 0;
-	return init_arch(run, init, &a, e) < 0 ? -1 : check_vocabulary(run, init->model, &a, e);
+	return init_arch(run, &from, init, &a, e) < 0 ? -1 : check_vocabulary(run, init->model, &a, e);
 }
 
 int preflight_vocabularies(const struct run *run, struct err *e)
@@ -114,17 +115,17 @@ static int check_positions(const struct recipe_spec *r, const char *who, const s
 	return 0;
 }
 
-static int check_losses(const struct run *run, const struct student_spec *s, const struct arch *arch, struct err *e)
+static int check_losses(const struct run *run, const struct source *from, const struct student_spec *s, const struct arch *arch, struct err *e)
 {
 	struct kept kept = {0};
 	struct supply *supply = NULL;
 	int rc = -1;
 	if (s->init->masks && s->init->masks->distill) {
-		TRY(supply_open(&supply, run, s->init->masks->distill, &run->teachers[0].model.layout.arch, NULL, e));
+		TRY(supply_open(&supply, run, s->init->masks->distill, &from->model->layout.arch, from->kept, e));
 		supply_close(supply);
 	}
 	if (s->train->distill) {
-		TRY(init_kept(run, s->init, arch, &kept, e));
+		TRY(init_kept(from, s->init, arch, &kept, e));
 		TRY(supply_open(&supply, run, s->train->distill, arch, kept.block ? &kept : NULL, e));
 		supply_close(supply);
 	}
@@ -136,10 +137,11 @@ out:
 
 static int check_student(const struct run *run, const char *name, const struct student_spec *s, struct err *e)
 {
+	const struct source from = source_teacher(run);
 	struct arch arch;
-	if (init_arch(run, s->init, &arch, e) < 0 || check_positions(run->spec, name, &arch, e) < 0)
+	if (init_arch(run, &from, s->init, &arch, e) < 0 || check_positions(run->spec, name, &arch, e) < 0)
 		return -1;
-	return check_losses(run, s, &arch, e);
+	return check_losses(run, &from, s, &arch, e);
 }
 
 /* Of student k/2: in its mask phase, or in its training. */
@@ -190,11 +192,12 @@ static int check_students_to_be(const struct run *run, struct err *e)
 {
 	struct run dry = *run;
 	const struct tokenizer_spec *t = run->spec->data->tokenizer;
+	const struct source nothing = source_teacher(run);
 	struct arch arch;
 	int rc = -1;
 	if (t && t->path)
 		TRY(tokenizer_open(&dry.corpus.tokenizer, t->path, e));
-	TRY(init_arch(&dry, run->spec->teacher->init, &arch, e));
+	TRY(init_arch(&dry, &nothing, run->spec->teacher->init, &arch, e));
 	TRY(param_layout_init(&dry.teachers[0].model.layout, &arch, e));
 	dry.teachers[0].dir = dry.dir; /* there is one */
 	dry.n_teachers = 1;

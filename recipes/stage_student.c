@@ -272,9 +272,10 @@ out:
 int stage_student(const struct run *run, const char *name, const struct student_spec *spec, uint64_t seed, struct err *e)
 {
 	char *dir = student_dir(run, name, seed), *where = init_dir(run, spec->init, seed);
+	const struct source from = source_teacher(run);
 	struct init in = {0};
 	int rc = -1;
-	TRY(init_open(&in, run, spec->init, where, seed, e));
+	TRY(init_open(&in, run, &from, spec->init, where, seed, e));
 	TRY(train_and_evaluate(run, &in, name, spec->init, spec->train, seed, dir, false, e));
 	rc = 0;
 out:
@@ -289,9 +290,10 @@ out:
 int stage_train_teacher(const struct run *run, const struct teacher_spec *t, struct err *e)
 {
 	char *dir = path_format("%s/teacher", run->dir);
+	const struct source nothing = source_teacher(run);
 	struct init in = {0};
 	int rc = -1;
-	TRY(init_open(&in, run, t->init, NULL, (uint64_t)run->spec->seeds.v[0], e));
+	TRY(init_open(&in, run, &nothing, t->init, NULL, (uint64_t)run->spec->seeds.v[0], e));
 	TRY(train_and_evaluate(run, &in, "teacher", t->init, t->train, (uint64_t)run->spec->seeds.v[0], dir, true, e));
 	rc = 0;
 out:
