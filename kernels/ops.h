@@ -121,6 +121,8 @@ struct qk_backward {
  *   out_i = z_head * sum_j softmax_j(scale q_i.k_j) v_j  over j in [max(start_i, i-window+1), i]
  * rows of one sequence only; start[n] <= the row's own position is the first position (index within the sequence) of row
  * n's document. HD <= 256 on CPU.
+ * With a cache (decoding) the T rows of a sequence are its positions first .. first+T-1, i, j and start count positions, and keys
+ * and values are read from the cache, where they have been stored, those of these rows too; qkv gives the queries alone.
  * Query head h reads key-value head h / (NH/NKV). Source: Dao 2023 (FlashAttention-2) for the recomputing backward. */
 struct attention_forward {
 	int B, T, NH, NKV, HD;
@@ -131,6 +133,8 @@ struct attention_forward {
 	const float *z_heads;  /* (NH) */
 	void *out;             /* (N, NH*HD) act, written */
 	float *lse;            /* (N, NH) log-sum-exp of the scaled scores, written */
+	const void *cache;     /* (B, positions, 2*NKV*HD) act: keys | values; rows past first+T-1 are not read. NULL: qkv has them */
+	int positions, first;  /* with a cache; first+T <= positions */
 };
 struct attention_backward {
 	int B, T, NH, NKV, HD;

@@ -7,10 +7,10 @@ struct sizes {
 	size_t N, C, Q, H, F, act; /* H = NH*HD; act: bytes of an activation */
 };
 
-static struct sizes sizes_of(const struct ops *ops, const struct shape *s, int B, int T)
+static struct sizes sizes_of(const struct ops *ops, const struct shape *s, int n_rows)
 {
 	return (struct sizes){
-		.N = (size_t)B * (size_t)T, .C = (size_t)s->C, .Q = (size_t)((s->NH + 2 * s->NKV) * s->HD),
+		.N = (size_t)n_rows, .C = (size_t)s->C, .Q = (size_t)((s->NH + 2 * s->NKV) * s->HD),
 		.H = (size_t)(s->NH * s->HD), .F = (size_t)s->F, .act = dtype_size(ops->act),
 	};
 }
@@ -78,13 +78,13 @@ static void place_train(struct activations *acts, struct ops *ops, struct arena 
 	acts->attention_scratch = arena_alloc(arena, acts->attention_scratch_bytes);
 }
 
-int activations_init(struct activations **out, struct ops *ops, const struct arch *arch, int B, int T,
-		     enum activation_mode mode, struct arena *device, struct err *e)
+/* The struct, and the rotary tables for T positions. */
+static int init(struct activations **out, const struct arch *arch, int n_rows, int T, enum activation_mode mode, struct arena *device,
+		struct err *e)
 {
-	struct sizes z = sizes_of(ops, &arch->shape, B, T);
 	size_t n_table = (size_t)T * (size_t)(arch->shape.HD / 2);
 	struct activations *acts = calloc(1, sizeof *acts);
-	BUG_ON(B < 1 || T < 1);
+	BUG_ON(n_rows < 1 || T < 1);
 	*out = NULL;
 	if (acts) {
 		acts->layers = calloc((size_t)arch->shape.L, sizeof *acts->layers);
@@ -95,16 +95,35 @@ int activations_init(struct activations **out, struct ops *ops, const struct arc
 		return err_run(e, "out of memory for the list of activations (%d layers, %d positions)", arch->shape.L, T);
 	}
 	acts->arch = *arch;
-	acts->n_rows = B * T;
+	acts->n_rows = n_rows;
 	acts->T = T;
 	acts->mode = mode;
 	acts->cos = arena_alloc(device, n_table * sizeof(float));
 	acts->sin = arena_alloc(device, n_table * sizeof(float));
-	if (mode == ACTIVATIONS_INFER)
-		place_infer(acts, device, &z);
-	else
-		place_train(acts, ops, device, &z, B);
 	*out = acts;
+	return 0;
+}
+
+int activations_init(struct activations **out, struct ops *ops, const struct arch *arch, int B, int T,
+		     enum activation_mode mode, struct arena *device, struct err *e)
+{
+	struct sizes z = sizes_of(ops, &arch->shape, B * T);
+	if (init(out, arch, B * T, T, mode, device, e) < 0)
+		return -1;
+	if (mode == ACTIVATIONS_INFER)
+		place_infer(*out, device, &z);
+	else
+		place_train(*out, ops, device, &z, B);
+	return 0;
+}
+
+int activations_init_decode(struct activations **out, struct ops *ops, const struct arch *arch, int n_rows, int positions,
+			    struct arena *device, struct err *e)
+{
+	struct sizes z = sizes_of(ops, &arch->shape, n_rows);
+	if (init(out, arch, n_rows, positions, ACTIVATIONS_INFER, device, e) < 0)
+		return -1;
+	place_infer(*out, device, &z);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ struct layer_activations {
 
 struct activations {
 	struct arch arch;
-	int n_rows, T; /* reserved: N and the longest sequence */
+	int n_rows, T; /* reserved: N, and the longest sequence, which is the tables' length */
 	enum activation_mode mode;
 	struct layer_activations *layers; /* (L) */
 	void *final_in, *final_h;         /* (N, C) */
@@ -43,5 +43,9 @@ struct activations {
 	float *attention_scratch;
 	size_t attention_scratch_bytes;
 };
+
+/* activations_init in INFER mode for passes of n_rows rows anywhere in sequences of up to `positions`. */
+int activations_init_decode(struct activations **out, struct ops *, const struct arch *, int n_rows, int positions, struct arena *device,
+			    struct err *);
 
 #endif

@@ -3,6 +3,7 @@
 #include "model/transformer.h"
 
 #include "model/activations.h"
+#include "model/kv_cache.h"
 #include "model/linear.h"
 
 #include <math.h>
@@ -37,6 +38,7 @@ static void add_and_norm(const struct forward *f, const void *x, const void *y, 
 static void attention(const struct forward *f, struct layer_activations *l, int layer)
 {
 	const struct shape *s = &f->arch->shape;
+	const struct kv_cache *cache = f->batch->cache;
 	struct linear qkv = linear_qkv(s, layer), o = linear_o(s, layer);
 	linear_forward(f->ops, f->params, &qkv, f->N, l->attn_h, l->qkv_raw);
 	f->ops->qk_forward(f->ops, &(struct qk_forward){
@@ -46,10 +48,14 @@ static void attention(const struct forward *f, struct layer_activations *l, int 
 		.k_norm = params_vector(f->params, PARAM_K_NORM, layer), .eps = f->arch->norm_eps, .rstd = l->qk_rstd,
 	});
 	tap(f, TAP_QKV, layer, l->qkv);
+	if (cache)
+		kv_cache_store(cache, f->ops, layer, l->qkv, f->batch->T);
 	f->ops->attention_forward(f->ops, &(struct attention_forward){
 		.B = f->batch->B, .T = f->batch->T, .NH = s->NH, .NKV = s->NKV, .HD = s->HD, .window = f->arch->window,
 		.scale = 1 / sqrtf((float)s->HD), .qkv = l->qkv, .start = f->batch->start,
 		.z_heads = f->z.heads ? f->z.heads + (size_t)layer * (size_t)s->NH : NULL, .out = l->context, .lse = l->lse,
+		.cache = cache ? kv_cache_layer(cache, f->ops, layer) : NULL, .positions = cache ? cache->positions : 0,
+		.first = cache ? cache->filled : 0,
 	});
 	tap(f, TAP_HEADS, layer, l->context);
 	linear_forward(f->ops, f->params, &o, f->N, l->context, l->attn_y);

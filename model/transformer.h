@@ -10,12 +10,17 @@
 #include "model/params.h"
 #include "model/taps.h"
 
+struct kv_cache;
+
 /* Rows of token ids, on the device. N = B*T. */
 struct batch {
 	int B, T;
 	const int32_t *tokens; /* (N) in [0, V): the caller has checked */
 	const int32_t *pos;    /* (N) position inside the document, < the rotary tables' length */
 	const int32_t *start;  /* (N) index within the sequence (0..T-1) of the row's document's first row */
+	/* NULL: the rows are whole sequences. Else they go on from what the cache holds (model/decode.h; forward only), which gets their
+	 * keys and values; start then counts the cache's positions. */
+	const struct kv_cache *cache;
 };
 
 enum activation_mode {

@@ -112,7 +112,7 @@ static void check(const struct backward *b)
 	const struct shape *s = &b->arch->shape;
 	size_t scratch = b->ops->attention_scratch(b->ops, b->batch->B, b->batch->T, s->NH, s->NKV, s->HD);
 	BUG_ON(b->acts->mode == ACTIVATIONS_INFER);
-	BUG_ON(b->N > b->acts->n_rows || scratch > b->acts->attention_scratch_bytes);
+	BUG_ON(b->batch->cache || b->N > b->acts->n_rows || scratch > b->acts->attention_scratch_bytes);
 	BUG_ON(!b->z.hidden != !b->d.hidden || !b->z.attn != !b->d.attn || !b->z.ffn_block != !b->d.ffn_block ||
 	       !b->z.heads != !b->d.heads || !b->z.ffn != !b->d.ffn);
 }

@@ -3,6 +3,7 @@
 
 #include "base/rng.h"
 #include "losses/fused_head.h"
+#include "model/decode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,9 +19,15 @@ static int context_of(const struct arch *a, const struct generate_options *o)
 	return o->context ? o->context : evaluator_sequence_length(a);
 }
 
+/* Of the prompt, in one forward pass: activations stay small however long the context is. */
+static int rows_of(int context)
+{
+	return context < 256 ? context : 256;
+}
+
 struct ops_limits generate_limits(const struct arch *a, const struct generate_options *o)
 {
-	return transformer_limits(a, context_of(a, o), 1);
+	return transformer_limits(a, rows_of(context_of(a, o)), 1);
 }
 
 /* ---- one token out of logits ---- */
@@ -104,81 +111,69 @@ int32_t generate_pick(const float *logits, int V, const struct generate_options 
 struct generator {
 	struct loaded_model *model;
 	int context;
-	struct activations *act;
-	void *memory;                  /* device */
-	int32_t *tokens, *pos, *start; /* (context) device */
-	float *logits;                 /* (V) device */
-	float *host_logits;            /* (V) */
-	int32_t *order;                /* (V) host; also what is uploaded as pos and start */
+	struct decoder *decoder;
+	void *memory;       /* device */
+	float *logits;      /* (V) device */
+	float *host_logits; /* (V) */
+	int32_t *order;     /* (V) host */
 };
 
 static int lay_out(struct generator *g, struct arena *a, struct err *e)
 {
 	const struct arch *arch = &g->model->hf.layout.arch;
-	size_t n = (size_t)g->context;
-	if (activations_init(&g->act, g->model->ops, arch, 1, g->context, ACTIVATIONS_INFER, a, e) < 0)
-		return -1;
-	g->tokens = arena_alloc(a, n * sizeof *g->tokens);
-	g->pos = arena_alloc(a, n * sizeof *g->pos);
-	g->start = arena_alloc(a, n * sizeof *g->start);
 	g->logits = arena_alloc(a, (size_t)arch->shape.V * sizeof *g->logits);
-	return 0;
-}
-
-/* Positions count up and every row's document begins at row 0: the same for all passes. */
-static void upload_positions(struct generator *g)
-{
-	struct ops *ops = g->model->ops;
-	size_t n = (size_t)g->context;
-	for (int i = 0; i < g->context; i++)
-		g->order[i] = i;
-	ops->upload(ops, g->pos, g->order, n * sizeof *g->pos);
-	ops->zero(ops, g->start, n * sizeof *g->start);
-	activations_upload_tables(g->act, ops, &g->model->hf.layout.arch);
+	return decoder_init(&g->decoder, g->model->ops, arch, 1, g->context, rows_of(g->context), a, e);
 }
 
 static int allocate(struct generator *g, struct err *e)
 {
 	struct ops *ops = g->model->ops;
-	size_t V = (size_t)g->model->hf.layout.arch.shape.V, n = V > (size_t)g->context ? V : (size_t)g->context;
+	size_t V = (size_t)g->model->hf.layout.arch.shape.V;
 	struct arena a = arena_dry();
 	if (lay_out(g, &a, e) < 0)
 		return -1;
-	activations_free(g->act);
-	g->act = NULL;
+	decoder_free(g->decoder);
+	g->decoder = NULL;
 	if (ops->alloc(ops, a.used, &g->memory, e) < 0)
 		return -1;
 	a = (struct arena){.base = g->memory, .capacity = a.used};
 	g->host_logits = malloc(V * sizeof *g->host_logits);
-	g->order = malloc(n * sizeof *g->order);
+	g->order = malloc(V * sizeof *g->order);
 	if (!g->host_logits || !g->order)
 		return err_run(e, "generation: out of memory");
 	if (lay_out(g, &a, e) < 0)
 		return -1;
-	upload_positions(g);
+	decoder_upload_tables(g->decoder);
 	return 0;
 }
 
 static void release(struct generator *g)
 {
-	activations_free(g->act);
+	decoder_free(g->decoder);
 	if (g->memory)
 		g->model->ops->release(g->model->ops, g->memory);
 	free(g->host_logits);
 	free(g->order);
 }
 
-/* Logits of what follows the last `context` ids, into host_logits. */
-static void next_logits(struct generator *g, const struct ids *ids)
+/* How many of the last ids the model must read when n_new follow those that it holds: them alone while there is room. */
+static int to_read(struct generator *g, size_t n_new)
+{
+	int filled = decoder_filled(g->decoder), half = g->context > 1 ? g->context / 2 : 1;
+	if ((size_t)filled + n_new <= (size_t)g->context)
+		return (int)n_new;
+	decoder_rewind(g->decoder, 0);
+	return filled ? half : g->context;
+}
+
+/* Logits of what follows ids, whose last n_new are new, into host_logits. */
+static void next_logits(struct generator *g, const struct ids *ids, size_t n_new)
 {
 	struct ops *ops = g->model->ops;
 	const struct params *params = &g->model->params;
 	const struct shape *s = &g->model->hf.layout.arch.shape;
-	size_t n = ids->n < (size_t)g->context ? ids->n : (size_t)g->context;
-	ops->upload(ops, g->tokens, ids->v + (ids->n - n), n * sizeof *ids->v);
-	struct batch batch = {.B = 1, .T = (int)n, .tokens = g->tokens, .pos = g->pos, .start = g->start};
-	const char *hidden = transformer_forward(ops, params, g->act, &batch, NULL, NULL);
-	hidden += (n - 1) * (size_t)s->C * dtype_size(ops->act);
+	int n = to_read(g, n_new);
+	const void *hidden = decoder_append(g->decoder, params, ids->v + (ids->n - (size_t)n), n);
 	fused_head_logits(ops, hidden, params_matrix(params, PARAM_HEAD, -1), params->type, 1, s->C, s->V, g->logits);
 	ops->sync(ops);
 	ops->download(ops, g->host_logits, g->logits, (size_t)s->V * sizeof *g->host_logits);
@@ -211,7 +206,7 @@ int generate_ids(struct loaded_model *m, const struct generate_options *o, struc
 		return -1;
 	TRY(allocate(&g, e));
 	for (int i = 0; i < o->max_tokens; i++) {
-		next_logits(&g, ids);
+		next_logits(&g, ids, i ? 1 : ids->n);
 		int32_t id = generate_pick(g.host_logits, V, o, (uint64_t)i, g.order);
 		if (!isfinite(g.host_logits[id])) {
 			err_run(e, "generate: the logits are not finite; the model's weights or activations overflow");

@@ -1,5 +1,5 @@
-/* Text from a model: one token after another, greedy or sampled. Every token is a forward pass over what the window holds:
- * no key-value cache, the tool is for looking, not for serving. Test: tests/test_generate.c */
+/* Text from a model: one token after another, greedy or sampled, one sequence at a time. A token costs one row of a forward pass
+ * and the keys and values of the context are kept (model/decode.h). Test: tests/test_generate.c */
 #ifndef RESULTS_GENERATE_H
 #define RESULTS_GENERATE_H
 
@@ -7,7 +7,9 @@
 
 struct generate_options {
 	int max_tokens;     /* >= 0, new ones; default 128 */
-	int context;        /* tokens that the model sees, >= 1; 0: the model's positions, at most 2048. Of longer texts the last */
+	int context;        /* tokens that the model sees at most, >= 1; 0: the model's positions, at most 2048. Of a longer prompt it
+			     * sees the last `context`; when new tokens have filled it, it is read again from the last half, at
+			     * positions from 0, so that it always sees at least context/2 of them */
 	double temperature; /* >= 0; 0: greedy (default), the lowest id of equal logits */
 	double top_p;       /* in (0,1]; 1 (default): all. The fewest tokens whose probabilities reach it */
 	uint64_t seed;

@@ -44,7 +44,7 @@ static inline void make_batch(struct world *w, bool swapped)
 	w->ops->upload(w->ops, w->device[0], w->tokens, sizeof w->tokens);
 	w->ops->upload(w->ops, w->device[1], w->pos, sizeof w->pos);
 	w->ops->upload(w->ops, w->device[2], w->start, sizeof w->start);
-	w->batch = (struct batch){B, T, w->device[0], w->device[1], w->device[2]};
+	w->batch = (struct batch){.B = B, .T = T, .tokens = w->device[0], .pos = w->device[1], .start = w->device[2]};
 }
 
 static inline void open_online(struct world *w)

@@ -140,6 +140,52 @@ static void greedy_is_the_argmax(void **state)
 	ops_cpu_close(ops);
 }
 
+/* Greedy ids of a prompt against whole forward passes over what the header says that the model sees. */
+static void check_context(struct loaded_model *m, int context, int n_prompt)
+{
+	enum { NEW = 20, MAX_V = 128 };
+	int n_vocab = m->hf.layout.arch.shape.V, from = 0;
+	float logits[32 * MAX_V];
+	struct ids ids = {0};
+	struct err e;
+	struct generate_options o = {.max_tokens = NEW, .context = context, .top_p = 1, .stop = {-1, -1}};
+	for (int32_t i = 0; i < n_prompt; i++)
+		assert_ok(ids_append(&ids, &(int32_t){(7 + i * i) % n_vocab}, 1, &e), &e);
+	assert_ok(generate_ids(m, &o, &ids, NULL, NULL, &e), &e);
+	assert_int_equal(ids.n, n_prompt + NEW);
+	for (int n = n_prompt; n < n_prompt + NEW; n++) {
+		if (n - from > context)
+			from = n == n_prompt ? n - context : n - (context > 1 ? context / 2 : 1);
+		assert_true(n - from <= 32 && n_vocab <= MAX_V);
+		assert_ok(loaded_model_logits(m, ids.v + from, n - from, logits, &e), &e);
+		const float *last = logits + (n - from - 1) * n_vocab;
+		for (int v = 0; v < n_vocab; v++)
+			assert_true(last[v] <= last[ids.v[n]] + 1e-4f);
+	}
+	ids_release(&ids);
+}
+
+static void the_cache_holds_what_a_whole_pass_sees(void **state)
+{
+	static const char *const names[] = {"llama_tied", "llama_rope3", "llama_bias", "mistral_window", "qwen2", "qwen3"};
+	(void)state;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct ops *ops = open_ops();
+		struct loaded_model m;
+		struct err e;
+		char path[64];
+		snprintf(path, sizeof path, "tests/golden/models/%s", names[i]);
+		assert_ok(loaded_model_open(&m, ops, test_source(path).text, &e), &e);
+		check_context(&m, 32, 5);
+		check_context(&m, 9, 5);
+		check_context(&m, 8, 8);
+		check_context(&m, 6, 11);
+		check_context(&m, 1, 3);
+		loaded_model_close(&m);
+		ops_cpu_close(ops);
+	}
+}
+
 /* ---- text, on a real model ---- */
 
 struct heard {
@@ -192,6 +238,7 @@ int main(void)
 		cmocka_unit_test(sampling_follows_the_probabilities),
 		cmocka_unit_test(same_seed_same_draws),
 		cmocka_unit_test(greedy_is_the_argmax),
+		cmocka_unit_test(the_cache_holds_what_a_whole_pass_sees),
 		cmocka_unit_test(tells_a_story),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

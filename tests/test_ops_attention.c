@@ -1,4 +1,4 @@
-/* Attention against a plain double-precision softmax: shapes, groups, windows, packed documents, head masks; gradients
+/* Attention against a plain double-precision softmax: shapes, groups, windows, packed documents, head masks, a cache; gradients
  * against finite differences where that is affordable, and against the analytic double gradient everywhere. */
 #include "tests/ops_testing.h"
 
@@ -133,7 +133,7 @@ static void run_attention(struct ops_case *t, const void *given)
 		check_reference(t, &r, n_qkv);
 	float *out = ops_floats(t, n_out), *lse = ops_floats(t, N * NH), *dqkv = ops_floats(t, n_qkv);
 	t->ops->attention_forward(t->ops, &(struct attention_forward){c->B, c->T, c->NH, c->NKV, c->HD, c->window, scale, qkv, start,
-								      z, out, lse});
+								      z, out, lse, NULL, 0, 0});
 	OPS_CHECK(t, out, r.out, n_out);
 	OPS_CHECK(t, lse, r.lse, N * NH);
 	float *scratch = ops_bytes(t, t->ops->attention_scratch(t->ops, c->B, c->T, c->NH, c->NKV, c->HD));
@@ -153,6 +153,77 @@ static void test_attention(void **state)
 	OPS_CASES(run_attention, CASES);
 }
 
+/* ---- with a cache: the last T rows of whole sequences ---- */
+
+struct cached_case {
+	struct attention_case whole; /* T: positions held once the new rows are in */
+	int T, positions;
+};
+static const struct cached_case CACHED[] = {
+	{{1, 1, 1, 1, 2, 0, 0, MASK_NONE, 1}, 1, 1},      {{2, 37, 4, 2, 6, 0, 0, MASK_NONE, 1}, 1, 37},
+	{{3, 129, 6, 3, 17, 0, 0, MASK_SOFT, 1}, 1, 140}, {{2, 129, 4, 1, 64, 40, 0, MASK_NONE, 1}, 1, 129},
+	{{1, 300, 2, 2, 48, 0, 70, MASK_HOLES, 1}, 1, 512}, {{1, 200, 2, 1, 256, 1, 0, MASK_NONE, 1}, 1, 200},
+	{{1, 260, 4, 2, 48, 0, 0, MASK_NONE, 6}, 1, 260}, {{2, 37, 4, 2, 5, 8, 0, MASK_NONE, 1}, 3, 40},
+	{{2, 129, 6, 2, 33, 0, 0, MASK_SOFT, 1}, 37, 130}, {{1, 270, 2, 1, 32, 100, 90, MASK_NONE, 1}, 129, 300},
+	{{1, 65, 3, 3, 16, 0, 0, MASK_NONE, 1}, 65, 65},
+};
+
+/* Keys and values of the whole sequences as a cache keeps them; what it does not hold yet is NaN. */
+static float *cache_of(struct ops_case *t, const struct cached_case *c, const float *qkv)
+{
+	const struct attention_case *w = &c->whole;
+	size_t width = (size_t)(2 * w->NKV * w->HD), Q = width + (size_t)(w->NH * w->HD);
+	float *cache = ops_floats(t, (size_t)(w->B * c->positions) * width);
+	for (size_t b = 0; b < (size_t)w->B; b++)
+		for (size_t i = 0; i < (size_t)w->T; i++)
+			memcpy(cache + (b * (size_t)c->positions + i) * width, qkv + (b * (size_t)w->T + i) * Q + (Q - width), width * sizeof *cache);
+	return cache;
+}
+
+/* The last T rows of each sequence, `width` bytes each, of `to` from `from`. */
+static void last_rows(const struct cached_case *c, void *to, const void *from, size_t width)
+{
+	size_t T = (size_t)c->T, all = (size_t)c->whole.T;
+	for (size_t b = 0; b < (size_t)c->whole.B; b++)
+		memcpy((char *)to + b * T * width, (const char *)from + (b * all + all - T) * width, T * width);
+}
+
+static void run_cached(struct ops_case *t, const void *given)
+{
+	const struct cached_case *c = given;
+	const struct attention_case *w = &c->whole;
+	size_t all = (size_t)(w->B * w->T), N = (size_t)(w->B * c->T), NH = (size_t)w->NH, HD = (size_t)w->HD;
+	size_t H = NH * HD, Q = H + 2 * (size_t)w->NKV * HD;
+	float *qkv = ops_normal(t, all * Q), *z = ops_mask(t, w->mask, NH), scale = 1 / sqrtf((float)HD);
+	for (size_t i = 0; i < all * Q; i++)
+		qkv[i] *= w->spread;
+	int32_t *start = document_starts(t, w), *new_start = ops_bytes(t, N * sizeof *new_start);
+	struct attention_reference r = {.c = w, .start = start, .scale = (double)scale, .qkv = ops_doubles(t, qkv, all * Q),
+					.z = ops_doubles(t, z, NH), .dout = ops_doubles(t, NULL, all * H), .lse = ops_doubles(t, NULL, all * NH),
+					.out = ops_doubles(t, NULL, all * H)};
+	attention_loss(&r);
+	float *cache = cache_of(t, c, qkv), *rows = ops_floats(t, N * Q), *out = ops_floats(t, N * H), *lse = ops_floats(t, N * NH);
+	double *want_out = ops_doubles(t, NULL, N * H), *want_lse = ops_doubles(t, NULL, N * NH);
+	last_rows(c, want_out, r.out, H * sizeof *want_out);
+	last_rows(c, want_lse, r.lse, NH * sizeof *want_lse);
+	last_rows(c, new_start, start, sizeof *start);
+	last_rows(c, rows, qkv, Q * sizeof *qkv);
+	for (size_t n = 0; n < N; n++) /* only the queries are read */
+		memset(rows + n * Q + H, 0xff, (Q - H) * sizeof *rows);
+	t->ops->attention_forward(t->ops, &(struct attention_forward){
+		.B = w->B, .T = c->T, .NH = w->NH, .NKV = w->NKV, .HD = w->HD, .window = w->window, .scale = scale, .qkv = rows,
+		.start = new_start, .z_heads = z, .out = out, .lse = lse, .cache = cache, .positions = c->positions, .first = w->T - c->T,
+	});
+	OPS_CHECK(t, out, want_out, N * H);
+	OPS_CHECK(t, lse, want_lse, N * NH);
+}
+
+static void test_cached(void **state)
+{
+	(void)state;
+	OPS_CASES(run_cached, CACHED);
+}
+
 /* A position must not see what comes after it, nor another document, not even a NaN there. */
 static void test_isolation(void **state)
 {
@@ -164,7 +235,7 @@ static void test_isolation(void **state)
 	int32_t *start = document_starts(&t, &c);
 	for (int i = 40; i < 70; i++)
 		start[i] = 40;
-	struct attention_forward f = {1, 70, 1, 1, 16, 0, 0.25f, qkv, start, NULL, out, lse};
+	struct attention_forward f = {1, 70, 1, 1, 16, 0, 0.25f, qkv, start, NULL, out, lse, NULL, 0, 0};
 	ops->attention_forward(ops, &f);
 	for (int i = 0; i < 48; i++)
 		qkv[39 * 48 + i] = 1e4f;
@@ -183,6 +254,6 @@ static void test_isolation(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention), cmocka_unit_test(test_isolation)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention), cmocka_unit_test(test_cached), cmocka_unit_test(test_isolation)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static void fade_output(struct forward_tile *t, int HD)
 			t->o[d * QUERIES + i] *= t->fade[i];
 }
 
-/* k, v: row 0 of the sequence for this key-value head, rows ld apart. */
+/* k, v: position 0 of the sequence for this key-value head, positions ld apart. */
 static void stream_keys(struct forward_tile *t, const struct tile_range *r, const float *k, const float *v, ptrdiff_t ld, int HD)
 {
 	int end = r->first + r->n;
@@ -64,12 +64,12 @@ static void stream_keys(struct forward_tile *t, const struct tile_range *r, cons
 	}
 }
 
-static void store_output(const struct attention_forward *a, const struct forward_tile *t, const struct tile_range *r, size_t row,
-			 int h)
+/* row: of the tile's first query. */
+static void store_output(const struct attention_forward *a, const struct forward_tile *t, int n_rows, size_t row, int h)
 {
 	float z = a->z_heads ? a->z_heads[h] : 1.0f;
-	for (int i = 0; i < r->n; i++) {
-		size_t n = row + (size_t)(r->first + i);
+	for (int i = 0; i < n_rows; i++) {
+		size_t n = row + (size_t)i;
 		float *out = (float *)a->out + n * (size_t)(a->NH * a->HD) + h * a->HD, scale = z / t->sum[i];
 		for (int d = 0; d < a->HD; d++)
 			out[d] = t->o[d * QUERIES + i] * scale;
@@ -80,22 +80,26 @@ static void store_output(const struct attention_forward *a, const struct forward
 static void forward_unit(const struct attention_forward *a, int b, int h, int first)
 {
 	struct forward_tile t;
-	int HD = a->HD, ld = (a->NH + 2 * a->NKV) * HD, kv = h / (a->NH / a->NKV);
+	int HD = a->HD, ld = (a->NH + 2 * a->NKV) * HD;
 	size_t row = (size_t)b * (size_t)a->T;
-	const float *base = (const float *)a->qkv + row * (size_t)ld, *k = base + (a->NH + kv) * HD, *v = k + a->NKV * HD;
-	struct tile_range r = tile_range_of(a->start + row, a->T, a->window, first);
-	tile_transpose(t.q, base + (ptrdiff_t)first * ld + h * HD, ld, r.n, HD, a->scale);
+	struct key_rows keys = key_rows_of(a, b, h);
+	struct tile_range r = tile_range_of(a->start + row, a->T, a->window, first, a->cache ? a->first : 0);
+	tile_transpose(t.q, (const float *)a->qkv + (row + (size_t)first) * (size_t)ld + h * HD, ld, r.n, HD, a->scale);
 	for (int i = 0; i < QUERIES; i++) {
 		t.max[i] = -INFINITY;
 		t.sum[i] = 0.0f;
 	}
-	stream_keys(&t, &r, k, v, ld, HD);
-	store_output(a, &t, &r, row, h);
+	stream_keys(&t, &r, keys.k, keys.v, keys.ld, HD);
+	store_output(a, &t, r.n, row + (size_t)first, h);
 }
 
 void cpu_attention_forward(struct ops *o, const struct attention_forward *a)
 {
-	BUG_ON(a->HD > MAX_HD || a->NH % a->NKV || a->window < 0);
+	BUG_ON(a->HD > MAX_HD || a->NH % a->NKV || a->window < 0 || (a->cache && (a->first < 0 || a->first + a->T > a->positions)));
+	if (a->cache && a->T == 1) {
+		cpu_attention_step(o, a);
+		return;
+	}
 #pragma omp parallel for collapse(3) schedule(dynamic) num_threads(o->n_threads)
 	for (int b = 0; b < a->B; b++)
 		for (int h = 0; h < a->NH; h++)

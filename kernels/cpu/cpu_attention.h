@@ -9,19 +9,20 @@
 
 enum { QUERIES = 2 * TILE_LANES, KEYS = 64, MAX_HD = 256 };
 
-/* Which keys the queries [first, first+n) of a sequence see. */
+/* Which keys the queries at positions [first, first+n) of a sequence see. */
 struct tile_range {
 	int first, n;
 	int lowest[QUERIES];  /* first visible key of each query; lanes past n repeat the last */
 	int begin, all_begin; /* least and greatest of lowest */
 };
 
-static inline struct tile_range tile_range_of(const int32_t *start, int T, int window, int first)
+/* Of rows [row, row+QUERIES) of T, start (T); row 0 is at position `first`. */
+static inline struct tile_range tile_range_of(const int32_t *start, int T, int window, int row, int first)
 {
-	struct tile_range r = {.first = first, .n = T - first < QUERIES ? T - first : QUERIES, .begin = T, .all_begin = 0};
+	struct tile_range r = {.first = first + row, .n = T - row < QUERIES ? T - row : QUERIES, .begin = first + T, .all_begin = 0};
 	for (int i = 0; i < QUERIES; i++) {
-		int q = first + (i < r.n ? i : r.n - 1);
-		int low = window > 0 && q - window + 1 > start[q] ? q - window + 1 : start[q];
+		int n = row + (i < r.n ? i : r.n - 1), q = first + n;
+		int low = window > 0 && q - window + 1 > start[n] ? q - window + 1 : start[n];
 		r.lowest[i] = low;
 		r.begin = low < r.begin ? low : r.begin;
 		r.all_begin = low > r.all_begin ? low : r.all_begin;
@@ -45,6 +46,22 @@ static inline void tile_hide(float *s, const struct tile_range *r, int key, int 
 			s[i] = seen ? s[i] : hidden;
 		}
 }
+
+/* Keys and values that query head h of sequence b reads: position 0, positions ld apart. */
+struct key_rows {
+	const float *k, *v;
+	ptrdiff_t ld;
+};
+static inline struct key_rows key_rows_of(const struct attention_forward *a, int b, int h)
+{
+	int kv = h / (a->NH / a->NKV), skip = a->cache ? 0 : a->NH, ld = (skip + 2 * a->NKV) * a->HD;
+	const float *base = a->cache ? a->cache : a->qkv;
+	const float *k = base + (size_t)b * (size_t)(a->cache ? a->positions : a->T) * (size_t)ld + (skip + kv) * a->HD;
+	return (struct key_rows){k, k + a->NKV * a->HD, ld};
+}
+
+/* A forward with a cache and T = 1: cpu_attention_step.c. */
+void cpu_attention_step(struct ops *, const struct attention_forward *);
 
 /* t(HD, QUERIES) = scale * x(n, HD)^T, x's rows ld apart. */
 static inline void tile_transpose(float *t, const float *x, ptrdiff_t ld, int n, int HD, float scale)

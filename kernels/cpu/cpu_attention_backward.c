@@ -117,7 +117,7 @@ static void backward_tile(const struct unit *u, int h, int first)
 	struct backward_tile t;
 	size_t row = (size_t)u->b * (size_t)a->T;
 	const float *k = (const float *)a->qkv + row * (size_t)u->ld + (a->NH + u->kv) * a->HD, *v = k + a->NKV * a->HD;
-	struct tile_range r = tile_range_of(a->start + row, a->T, a->window, first);
+	struct tile_range r = tile_range_of(a->start + row, a->T, a->window, first, 0);
 	load_tile(u, &t, &r, h);
 	stream_keys(&t, &r, k, v, u->ld, a->HD, u->dk, u->dv);
 	for (int i = 0; i < r.n; i++) {

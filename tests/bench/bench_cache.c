@@ -125,7 +125,7 @@ static int write_pairs(struct filler *f, struct pair *p, struct err *e)
 	struct bench *b = f->bench;
 	for (int i = -PAIR_WARM_UP; i < b->steps; i++) {
 		struct world_batch rows = world_batch(B, T, b->world.V, 100 + (uint64_t)(i + PAIR_WARM_UP)); /* none is there yet */
-		struct batch device = {B, T, rows.tokens, rows.pos, rows.start};
+		struct batch device = {.B = B, .T = T, .tokens = rows.tokens, .pos = rows.pos, .start = rows.start};
 		double base = forward(f, &device), from = clock_now_s();
 		int rc = fill(f, &rows, e);
 		double own = clock_now_s() - from;

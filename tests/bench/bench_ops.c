@@ -145,7 +145,7 @@ static float *mask_gradient_of(struct bench *b)
 static void call_attention_forward(struct bench *b)
 {
 	b->ops->attention_forward(b->ops, &(struct attention_forward){B, T, NH, NH, HD, 0, 0.144f, b->x, b->start, mask_of(b), b->out,
-								      b->lse});
+								      b->lse, NULL, 0, 0});
 }
 static void call_attention_backward(struct bench *b)
 {
