@@ -169,9 +169,21 @@ static int check_teachers(const struct recipe_spec *r, struct err *e)
 	return check_shares(r, e);
 }
 
+static int check_references(const struct recipe_spec *r, struct err *e)
+{
+	const struct string_list *references = &r->report->references;
+	for (int i = 0; i < references->n; i++) {
+		bool found = false;
+		for (int k = 0; k < r->students.n; k++)
+			found |= !strcmp(references->v[i], r->students.names[k]);
+		if (!found)
+			return yaml_caret(e, check_place(r->report->at, "reference"), "report.reference: no student is called '%s'", references->v[i]);
+	}
+	return 0;
+}
+
 static int check_students(const struct recipe_spec *r, struct err *e)
 {
-	bool found = !r->report->reference;
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
 		if (check_init(r, s->init, e) < 0 || check_train(r, s->train, e) < 0)
@@ -184,9 +196,8 @@ static int check_students(const struct recipe_spec *r, struct err *e)
 					  (long long)s->train->tokens, (long long)importance_tokens(r, s->init->importance));
 		if (!strcmp(r->students.names[i], "teacher"))
 			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
-		found |= r->report->reference && !strcmp(r->report->reference, r->students.names[i]);
 	}
-	return found ? 0 : yaml_caret(e, check_place(r->report->at, "reference"), "report.reference: no student is called '%s'", r->report->reference);
+	return check_references(r, e);
 }
 
 static int check_seeds(const struct recipe_spec *r, struct err *e)

@@ -231,7 +231,7 @@ const struct section data_section = {"data", "text to learn from and to judge by
 
 static const char *const metrics_kinds[] = {"csv", "jsonl", NULL};
 static const struct key report_keys[] = {
-	{"reference", KEY_STRING, AT(report_spec, reference), .doc = "student that the others are compared with; absent: the last with fresh weights (of these, one trained on text alone), else the last trained on text alone, else the last"},
+	{"reference", KEY_STRINGS, AT(report_spec, references), .doc = "student that the others of its size are compared with, or one for each size; absent: the last with fresh weights (of these, one trained on text alone), else the last trained on text alone, else the last"},
 	{"bootstrap", KEY_COUNT, AT(report_spec, bootstrap), "resamples", "10k", .min = 100, .max = 1e7, .doc = "of documents, for the intervals"},
 	{"sequence_length", KEY_INT, AT(report_spec, sequence_length), "tokens", "0", .max = 1 << 20, .doc = "of evaluation windows; 0: the model's, at most 2048"},
 	{"documents", KEY_COUNT, AT(report_spec, documents), NULL, "0", .max = BIG, .doc = "of each domain that are scored in the end, the first of its evaluation files; 0: all"},

@@ -149,7 +149,7 @@ struct data_spec {
 enum { METRICS_CSV, METRICS_JSONL };
 struct report_spec {
 	const struct yaml_node *at;
-	char *reference;
+	struct string_list references;
 	int64_t bootstrap, sequence_length, documents;
 	int metrics;
 	struct string_list notes;

@@ -45,7 +45,8 @@ static int report(const struct run *run, struct err *e)
 		err_run(e, "out of memory");
 		goto out;
 	}
-	o.reference = run->spec->report->reference;
+	o.references = (const char *const *)run->spec->report->references.v;
+	o.n_references = run->spec->report->references.n;
 	o.bootstrap.resamples = (int)run->spec->report->bootstrap;
 	TRY(read_all(run, results, &n, e));
 	TRY(compare_results(&c, results, n, &o, e));

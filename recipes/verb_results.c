@@ -329,6 +329,7 @@ int verb_compare(const struct cli_args *a, struct err *e)
 	struct compare_options o = compare_default();
 	struct report_options ro = report_default();
 	struct comparison *c = NULL;
+	const char *references[CLI_MAX];
 	int rc = -1;
 	for (int i = 0; i < a->n_positional; i++) {
 		int before = f.n;
@@ -339,7 +340,8 @@ int verb_compare(const struct cli_args *a, struct err *e)
 		}
 	}
 	drop_further_teachers(&f);
-	o.reference = cli_get(a, "--reference");
+	o.references = references;
+	o.n_references = cli_all(a, "--reference", references, CLI_MAX);
 	TRY(compare_results(&c, f.v, f.n, &o, e));
 	ro.dir = cli_get(a, "--out");
 	ro.title = "comparison";

@@ -108,7 +108,7 @@ static const struct cli_option trim_options[] = {
 };
 static const struct cli_option compare_options[] = {
 	{"--out", "DIR", "compare", false, false, "directory for report.md, report.html, report.json"},
-	{"--reference", "NAME", NULL, false, false, "student that the others are compared with"},
+	{"--reference", "NAME", NULL, false, true, "student that the others of its size are compared with; again for another size"},
 	END,
 };
 static const struct cli_option no_options[] = {END};

@@ -1,5 +1,5 @@
-/* Groups results by student, pairs them with the reference, ranks. Controls: results/controls.c. Tables:
- * results/compare_table.c. Test: tests/test_compare.c */
+/* Groups results by student, pairs them with their references, ranks. Sizes: results/sizes.c; pairs: results/pairs.c; ways:
+ * results/ways.c; controls: results/controls.c. Tables: results/compare_table.c. Test: tests/test_compare.c */
 #include "results/compare.h"
 
 #include "results/columns.h"
@@ -11,7 +11,7 @@
 
 struct compare_options compare_default(void)
 {
-	return (struct compare_options){.reference = NULL, .bootstrap = bootstrap_default()};
+	return (struct compare_options){.bootstrap = bootstrap_default()};
 }
 
 void compare_note(struct comparison *c, const char *fmt, ...)
@@ -63,38 +63,6 @@ static int add_rows(struct comparison *c, struct result *const *results, int n, 
 			return -1;
 	}
 	return 0;
-}
-
-/* How much a student is what the others are measured against: from nothing, and without a teacher. */
-static int plainness(const struct compare_row *row)
-{
-	const struct result *r = row->seeds[0];
-	return row->teacher ? -1 : 2 * !strcmp(r->init, "random") + !r->distill.present;
-}
-
-static int find_reference(struct comparison *c, const char *wanted, struct err *e)
-{
-	int plainest = 0;
-	c->reference = -1;
-	for (int i = 0; i < c->n_rows; i++) {
-		int plain = plainness(&c->rows[i]);
-		if (wanted ? strcmp(c->rows[i].name, wanted) != 0 : plain < plainest)
-			continue;
-		plainest = plain;
-		c->reference = i;
-	}
-	if (c->reference < 0)
-		return wanted ? err_user(e, "reference: no student '%s' among the results", wanted)
-			      : err_user(e, "nothing to compare: no result of a student");
-	c->rows[c->reference].reference = true;
-	return 0;
-}
-
-static void mark_sizes(struct comparison *c)
-{
-	double size = (double)c->rows[c->reference].seeds[0]->parameters;
-	for (int i = 0; i < c->n_rows; i++)
-		c->rows[i].other_size = fabs((double)c->rows[i].seeds[0]->parameters - size) > COMPARE_SIZE_TOLERANCE * size;
 }
 
 /* ---- domains ---- */
@@ -154,6 +122,17 @@ static int fill_intervals(struct comparison *c, struct compare_cell *cell, bool 
 	return cell->paired ? columns_interval(&cell->difference, own, reference, in_bits, &c->bootstrap, e) : 0;
 }
 
+static void note_scoring(struct comparison *c, const struct compare_row *row, int d, const struct evaluation *v, const struct evaluation *r)
+{
+	const char *domain = c->domains[d].name;
+	if (!row->cells[d].paired && !row->reference)
+		compare_note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain);
+	if (v->sequence_length != r->sequence_length || v->stride != r->stride || strcmp(v->dtype, r->dtype))
+		compare_note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
+			     domain, v->sequence_length, v->stride, v->dtype, r->sequence_length, r->stride, r->dtype);
+}
+
+/* reference: empty where the row's reference was not scored in the domain. */
 static int fill_cell(struct comparison *c, struct compare_row *row, int d, const struct columns *reference, struct err *e)
 {
 	int rc = -1;
@@ -161,20 +140,17 @@ static int fill_cell(struct comparison *c, struct compare_row *row, int d, const
 	struct compare_cell *cell = &row->cells[d];
 	struct columns own = {0};
 	const struct evaluation *v = result_scores(row->seeds[0], domain->name);
-	const struct evaluation *r = result_scores(c->rows[c->reference].seeds[0], domain->name);
+	const struct evaluation *r = result_scores(c->rows[compare_reference(c, row)].seeds[0], domain->name);
 	if (!v) {
 		compare_note(c, "%s was not evaluated on %s", row->name, domain->name);
 		return 0;
 	}
 	TRY(columns_init(&own, row->seeds, row->n_seeds, domain->name, e));
-	cell->paired = !row->reference && (domain->in_bits ? columns_same_text(v, r) : columns_same_tokens(v, r));
+	cell->paired = !row->reference && r && (domain->in_bits ? columns_same_text(v, r) : columns_same_tokens(v, r));
 	TRY(fill_intervals(c, cell, domain->in_bits, &own, reference, e));
 	fill_means(cell, row, domain->name);
-	if (!cell->paired && !row->reference)
-		compare_note(c, "%s was scored on other documents of %s than the reference: no paired difference", row->name, domain->name);
-	if (v->sequence_length != r->sequence_length || v->stride != r->stride || strcmp(v->dtype, r->dtype))
-		compare_note(c, "%s was scored on %s at sequence length %d, stride %d, %s; the reference at %d, %d, %s", row->name,
-		     domain->name, v->sequence_length, v->stride, v->dtype, r->sequence_length, r->stride, r->dtype);
+	if (r)
+		note_scoring(c, row, d, v, r);
 	domain->few = domain->few || cell->nll.few;
 	rc = 0;
 out:
@@ -182,17 +158,19 @@ out:
 	return rc;
 }
 
-static int fill_domain(struct comparison *c, int d, struct err *e)
+static int fill_against(struct comparison *c, int d, int reference, struct err *e)
 {
 	int rc = -1;
-	struct columns reference = {0};
-	const struct compare_row *row = &c->rows[c->reference];
-	TRY(columns_init(&reference, row->seeds, row->n_seeds, c->domains[d].name, e));
+	struct columns columns = {0};
+	const struct compare_row *row = &c->rows[reference];
+	if (result_scores(row->seeds[0], c->domains[d].name))
+		TRY(columns_init(&columns, row->seeds, row->n_seeds, c->domains[d].name, e));
 	for (int i = 0; i < c->n_rows; i++)
-		TRY(fill_cell(c, &c->rows[i], d, &reference, e));
+		if (compare_reference(c, &c->rows[i]) == reference)
+			TRY(fill_cell(c, &c->rows[i], d, &columns, e));
 	rc = 0;
 out:
-	columns_release(&reference);
+	columns_release(&columns);
 	return rc;
 }
 
@@ -200,7 +178,7 @@ out:
 
 static bool rankable(const struct comparison *c, const struct compare_row *row)
 {
-	if (row->teacher || row->other_size)
+	if (row->group < 0)
 		return false;
 	for (int d = 0; d < c->n_domains; d++)
 		if (!row->cells[d].present || !(row->reference || row->cells[d].paired))
@@ -220,15 +198,16 @@ static void rank(struct comparison *c)
 			continue;
 		c->rows[i].rank = 1;
 		for (int j = 0; j < c->n_rows; j++)
-			c->rows[i].rank += rankable(c, &c->rows[j]) && c->rows[j].score < c->rows[i].score;
+			c->rows[i].rank += c->rows[j].group == c->rows[i].group && rankable(c, &c->rows[j]) &&
+					   c->rows[j].score < c->rows[i].score;
+		c->groups[c->rows[i].group].n_ranked++;
 	}
 }
 
 static void note_budgets(struct comparison *c)
 {
-	const struct result *reference = c->rows[c->reference].seeds[0];
 	for (int i = 0; i < c->n_rows; i++) {
-		const struct result *r = c->rows[i].seeds[0];
+		const struct result *r = c->rows[i].seeds[0], *reference = c->rows[compare_reference(c, &c->rows[i])].seeds[0];
 		double share = reference->train.tokens > 0 ? r->train.tokens / reference->train.tokens : 1;
 		if (!c->rows[i].teacher && r->trained && reference->trained && fabs(share - 1) > 0.02)
 			compare_note(c, "%s was trained on %.2f times the tokens of the reference", r->name, share);
@@ -251,7 +230,7 @@ static void note_rows(struct comparison *c)
 {
 	for (int i = 0; i < c->n_rows; i++) {
 		const struct compare_row *row = &c->rows[i];
-		if (row->other_size && !row->teacher)
+		if (row->group < 0 && !row->teacher)
 			compare_note(c, "%s is of another size than %s (%zu and %zu parameters): not ranked", row->name,
 			     c->rows[c->reference].name, row->seeds[0]->parameters, c->rows[c->reference].seeds[0]->parameters);
 		for (int s = 0; s < row->n_seeds; s++)
@@ -275,8 +254,7 @@ int compare_results(struct comparison **out, struct result *const *results, int 
 		goto out;
 	}
 	TRY(add_rows(c, results, n, false, e));
-	TRY(find_reference(c, o->reference, e));
-	mark_sizes(c);
+	TRY(sizes_find(c, o->references, o->n_references, e));
 	find_domains(c);
 	for (int i = 0; i < c->n_rows; i++) {
 		c->rows[i].cells = calloc((size_t)c->n_domains, sizeof *c->rows[i].cells);
@@ -286,8 +264,10 @@ int compare_results(struct comparison **out, struct result *const *results, int 
 		}
 	}
 	for (int d = 0; d < c->n_domains; d++)
-		TRY(fill_domain(c, d, e));
+		for (int g = 0; g < c->n_groups; g++)
+			TRY(fill_against(c, d, c->groups[g].reference, e));
 	rank(c);
+	TRY(ways_find(c, e));
 	TRY(controls_find(c, e));
 	note_domains(c);
 	note_budgets(c);

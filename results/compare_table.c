@@ -9,6 +9,11 @@ const char *compare_unit(const struct comparison *c, int domain)
 	return c->domains[domain].in_bits ? "bit/byte" : "nat/token";
 }
 
+const char *compare_reference_text(const struct comparison *c)
+{
+	return c->n_groups > 1 ? "each size's reference" : c->rows[c->reference].name;
+}
+
 int compare_table_begin(struct table *t, const char *const *header, int n, int n_left, struct err *e)
 {
 	if (table_init(t, n, e) < 0 || table_row(t, e) < 0)
@@ -31,22 +36,24 @@ static void set_rank(struct table *t, int column, const struct compare_row *row)
 	if (row->rank)
 		table_set(t, column, "%d", row->rank);
 	else
-		table_set(t, column, "%s", row->teacher ? "teacher" : row->other_size ? "≠ size" : "–");
+		table_set(t, column, "%s", row->teacher ? "teacher" : row->group < 0 ? "≠ size" : "–");
 }
 
 struct extras { /* the columns of a domain's table that are there when they have something to say */
-	int seeds, teacher; /* the first of them; 0: left out */
+	int size, seeds, teacher; /* the first of them; 0: left out */
 };
 
 static struct extras extras_of(const struct comparison *c, int domain, int *n)
 {
-	struct extras x = {0, 0};
+	struct extras x = {0};
 	bool seeds = false, teacher = false;
 	for (int i = 0; i < c->n_rows; i++) {
 		seeds |= c->rows[i].n_seeds > 1;
 		teacher |= c->rows[i].cells[domain].has_teacher;
 	}
 	*n = 8;
+	if (c->n_groups > 1)
+		x.size = (*n)++;
 	if (seeds)
 		x.seeds = (*n)++;
 	if (teacher) {
@@ -82,6 +89,8 @@ static void set_difference(struct table *t, const struct compare_row *row, const
 
 static void head_extras(struct table *t, struct extras x)
 {
+	if (x.size)
+		table_set(t, x.size, "parameters");
 	if (x.seeds)
 		table_set(t, x.seeds, "s.d. of seeds");
 	if (x.teacher) {
@@ -92,12 +101,12 @@ static void head_extras(struct table *t, struct extras x)
 
 int compare_table_domain(const struct comparison *c, int domain, struct table *t, struct err *e)
 {
-	char difference[TABLE_CELL];
+	char difference[TABLE_CELL], size[32];
 	int n;
 	struct extras x = extras_of(c, domain, &n);
 	snprintf(difference, sizeof difference, "Δ %s", compare_unit(c, domain));
 	const char *const header[] = {"student", "rank", "NLL", "95 % interval", "perplexity", "bits/byte", difference, "95 % interval",
-				      "", "", ""};
+				      "", "", "", ""};
 	if (compare_table_begin(t, header, n, 1, e) < 0)
 		return -1;
 	head_extras(t, x);
@@ -107,6 +116,8 @@ int compare_table_domain(const struct comparison *c, int domain, struct table *t
 			return -1;
 		compare_table_name(t, row);
 		set_rank(t, 1, row);
+		if (x.size)
+			table_set(t, x.size, "%s", table_count((double)row->seeds[0]->parameters, size));
 		if (!row->cells[domain].present)
 			continue;
 		set_scores(t, &row->cells[domain], x);

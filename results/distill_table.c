@@ -66,7 +66,7 @@ static void set_control(struct table *t, const struct comparison *c, const struc
 	table_set(t, at + 1, "%s", other_name(c, p));
 	set_pair(t, at + 2, p, domain);
 	if (p->other >= 0 && p->cells[domain].paired)
-		table_set(t, at + 5, "%d of %d", p->cells[domain].n_better, p->n_seeds);
+		table_set(t, at + 5, "%d of %d", p->cells[domain].n_better, p->cells[domain].n_seeds);
 	table_set(t, at + 6, "%.4f", mean_over_seeds(row, teacher_ce));
 	table_set(t, at + 7, "%.4f", mean_over_seeds(row, own_ce));
 	table_set(t, at + 8, "%.1f %%", 100 * mean_over_seeds(row, agreement));

@@ -138,10 +138,10 @@ static void write_scores(struct plot *p, const struct comparison *c, int d, bool
 	fputs("EOD\n", p->file);
 }
 
-/* NLL of the reference's seed; NaN: it has no such seed. */
-static double zero_of(const struct comparison *c, int d, uint64_t seed)
+/* NLL of the same seed of the row's reference; NaN: it has no such seed. */
+static double zero_of(const struct comparison *c, const struct compare_row *of, int d, uint64_t seed)
 {
-	const struct compare_row *row = &c->rows[c->reference];
+	const struct compare_row *row = &c->rows[compare_reference(c, of)];
 	for (int s = 0; s < row->n_seeds; s++)
 		if (row->seeds[s]->seed == seed)
 			return row->cells[d].seed_nll[s];
@@ -159,7 +159,7 @@ static int write_seeds(struct plot *p, const struct comparison *c, int d, bool p
 		if (row->n_seeds < 2 || (pairs ? !has_pair(c, i, d) : !row->cells[d].present))
 			continue;
 		for (int s = 0; s < row->n_seeds; s++) {
-			double x = row->cells[d].seed_nll[s] - (pairs ? zero_of(c, d, row->seeds[s]->seed) : 0);
+			double x = row->cells[d].seed_nll[s] - (pairs ? zero_of(c, row, d, row->seeds[s]->seed) : 0);
 			if (isfinite(x))
 				fprintf(p->file, "%d %.9g %ld\n", -i, x, color_of(c, i));
 			n += isfinite(x);
@@ -208,7 +208,7 @@ static bool has_pairs(const struct comparison *c, int d)
 static void plot_differences(struct plot *p, const struct comparison *c, int d)
 {
 	char label[256];
-	snprintf(label, sizeof label, "difference to %s, %s (left is better)", c->rows[c->reference].name, compare_unit(c, d));
+	snprintf(label, sizeof label, "difference to %s, %s (left is better)", compare_reference_text(c), compare_unit(c, d));
 	fputs("set xlabel ", p->file);
 	plot_text(p, label);
 	fputs("\nset xrange [*<0:0<*]\n"

@@ -42,7 +42,7 @@ static int draw_finals(struct report *r, struct err *e)
 		snprintf(name, sizeof name, "final-%d", d);
 		snprintf(caption, sizeof caption, "%s, %zu documents: loss of every model, and the paired difference of every "
 			 "student to %s. Bars: 95 %% intervals%s.", domain->name, domain->n_documents,
-			 r->comparison->rows[r->comparison->reference].name, has_seeds(r->comparison) ? " over documents; circles: seeds" : "");
+			 compare_reference_text(r->comparison), has_seeds(r->comparison) ? " over documents; circles: seeds" : "");
 		add_figure(r, name, caption);
 	}
 	return 0;

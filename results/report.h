@@ -32,8 +32,9 @@ struct report {
 	struct figure figures[REPORT_MAX_FIGURES];
 	bool no_gnuplot;
 };
-/* One sentence: who is best, by how much, how surely. */
-void report_verdict(const struct comparison *, char *out, size_t n);
+/* Of the i-th size that has something to rank: who is best, by how much, how surely, and who is not surely worse. False: no more;
+ * the first is always there, and says so where nothing is ranked. */
+bool report_verdict(const struct comparison *, int i, char *out, size_t n);
 /* Whether distilled students beat their controls, on the first domain. False: there is no such pair, out is not written. */
 bool report_verdict_control(const struct comparison *, char *out, size_t n);
 /* The stamp of the run in one line. */

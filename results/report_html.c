@@ -130,8 +130,8 @@ static int print(const struct report *r, FILE *f, struct err *e)
 	fprintf(f, "</title>\n<style>\n%s</style></head>\n<body>\n<header><h1>", style);
 	table_html_text(f, r->options->title);
 	fputs("</h1>\n", f);
-	report_verdict(r->comparison, line, sizeof line);
-	verdict(f, line);
+	for (int i = 0; report_verdict(r->comparison, i, line, sizeof line); i++)
+		verdict(f, line);
 	if (report_verdict_control(r->comparison, line, sizeof line))
 		verdict(f, line);
 	fputs("</header>\n", f);

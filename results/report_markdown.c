@@ -30,8 +30,9 @@ static const struct page page = {heading, paragraph, notes, table_print_markdown
 static int print(const struct report *r, FILE *f, struct err *e)
 {
 	char line[1024];
-	report_verdict(r->comparison, line, sizeof line);
-	fprintf(f, "# %s\n\n%s\n", r->options->title, line);
+	fprintf(f, "# %s\n", r->options->title);
+	for (int i = 0; report_verdict(r->comparison, i, line, sizeof line); i++)
+		paragraph(f, line);
 	if (report_verdict_control(r->comparison, line, sizeof line))
 		paragraph(f, line);
 	if (report_print_body(r, &page, f, e) < 0)

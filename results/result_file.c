@@ -95,11 +95,11 @@ json_t *result_to_json(const struct result *r)
 	json_t *warnings = json_array();
 	for (int i = 0; i < r->n_warnings; i++)
 		json_array_append_new(warnings, json_string(r->warnings[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-			 r->name, "role", r->role, "init", r->init, "init_id", r->init_id, "seed", (json_int_t)r->seed, "model",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+			 r->name, "role", r->role, "init", r->init, "init_text", r->init_text, "init_id", r->init_id, "seed", (json_int_t)r->seed, "model",
 			 r->model, "shape", shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
 			 number(r->flops_per_token), "bytes", (json_int_t)r->bytes, "tokens_per_s", number(r->tokens_per_s),
-			 "heldout_nll", number(r->heldout_nll),
+			 "heldout_nll", number(r->heldout_nll), "start_nll", number(r->start_nll),
 			 "train", r->trained ? train_json(&r->train) : json_null(), "distill",
 			 distill_json(&r->distill), "eval", evals_json(r), "stamp",
 			 stamp_json(&r->stamp), "metrics", file_json(r->metrics), "masks_metrics",

@@ -1,11 +1,13 @@
 /* result.json: what is known about one finished student (or the teacher) of one seed. Stages write it, `compare` and the
  * report read it; its directory may be moved. Test: tests/test_compare.c
  *
- *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "init_id": "00ff…" (students with the same one started
+ *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "init_text": "masks hard_concrete" (what
+ *    was done, without sizes and budgets; "" or absent: unknown), "init_id": "00ff…" (students with the same one started
  *    alike, seed by seed; "" or absent: unknown), "seed": 17, "model": "model",
  *    "shape": {"layers" "hidden" "heads" "kv_heads" "head_dim" "intermediate" "vocab"},
  *    "parameters": 1, "flops_per_token": 1 (one forward pass at sequence_length), "bytes": 1 (weights on disk),
  *    "tokens_per_s": 1 (measured, forward; 0 unknown), "heldout_nll": 1 (nat/token on the held-out set of the curves; 0 unknown),
+ *    "start_nll": 1 (the same of inherited weights before they are trained: after the cut; 0 or absent: unknown),
  *    "train": {"tokens" "init_tokens" "unique_tokens" "epochs" "total_flops" "lr" "lr_candidates": [{"lr", "nll"}]} | absent,
  *    "distill": {"text": "forward_kl w 0.9 tau 1", "teacher_ce" "ce" "agree" (means over the last tenth of the training steps,
  *      on the training batches; the teacher's and the student's CE on the same rows), "cache": {"text": "top_k 32, tail",
@@ -58,12 +60,12 @@ struct result_stamp {
 };
 struct result {
 	char dir[1024];  /* where it was read from; not in the file */
-	char name[64], role[16], init[32], init_id[20];
+	char name[64], role[16], init[32], init_id[20], init_text[160];
 	char model[256]; /* the checkpoint, relative to result.json's directory or absolute */
 	uint64_t seed;
 	struct shape shape;
 	size_t parameters, bytes;
-	double flops_per_token, tokens_per_s, heldout_nll;
+	double flops_per_token, tokens_per_s, heldout_nll, start_nll;
 	bool trained;    /* train holds something */
 	struct result_train train;
 	struct result_distill distill;

@@ -239,6 +239,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TEXT(j, "name", r->name);
 	TEXT(j, "role", r->role);
 	TEXT(j, "init", r->init);
+	TEXT(j, "init_text", r->init_text);
 	TEXT(j, "init_id", r->init_id);
 	TEXT(j, "model", r->model);
 	TEXT(j, "metrics", r->metrics);
@@ -250,6 +251,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TRY(real_of(j, path, "flops_per_token", &r->flops_per_token, e));
 	TRY(real_of(j, path, "tokens_per_s", &r->tokens_per_s, e));
 	TRY(real_of(j, path, "heldout_nll", &r->heldout_nll, e));
+	TRY(real_of(j, path, "start_nll", &r->start_nll, e));
 	TRY(read_train(r, j, path, e));
 	TRY(read_distill(&r->distill, j, path, e));
 	TRY(read_stamp(&r->stamp, j, path, e));

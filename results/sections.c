@@ -4,8 +4,13 @@
 static const char scores_text[] =
 	"NLL is in nat per token, over every token after a document's first. Intervals are 95 % percentile bootstrap intervals over "
 	"documents; those of differences are paired, document by document. top-1 and KL compare with the teacher on the same tokens. "
-	"Ranks are by the mean over domains. Students of another size are marked ≠ size and not ranked. Intervals hold the chance of "
+	"Ranks are by the mean over domains, among students of one size (parameters within 2 %); who is alone in its size is marked ≠ size "
+	"and not ranked. Intervals hold the chance of "
 	"the documents, not that of the seed: where there are several, s.d. of seeds is the standard deviation of their mean NLL.";
+static const char ways_text[] =
+	"A way is how a student was made, whatever the size. After the cut: NLL on held-out documents before any training of the cut model. "
+	"In the end: on the evaluation documents, ± the standard deviation over the seeds. Δ is paired with the best of the same size; "
+	"≈ marks what is not surely worse: the interval holds zero, or the seeds disagree.";
 static const char controls_text[] =
 	"A control is the student of the same init, parameters and tokens that was trained on text alone. Δ is student − control, of the "
 	"seeds that both have; below zero, distillation helped. s.d. of seeds is that of Δ, seed by seed; better in: the seeds "
@@ -18,6 +23,7 @@ static const char costs_text[] =
 	"FLOP spent: training, mask learning and the teacher's forward passes, without the search for a learning rate.";
 
 static const struct section rest[] = {
+	{.title = "Which way wins where", .domain = -1, .table = compare_table_ways, .text = ways_text, .in_summary = true},
 	{.title = "Did distillation help?", .domain = -1, .table = compare_table_controls, .text = controls_text, .in_summary = true},
 	{.title = "Teacher cache", .domain = -1, .table = compare_table_caches, .text = caches_text, .figures = {"cache"},
 	 .in_summary = true},
@@ -40,7 +46,7 @@ bool section_at(const struct comparison *c, int i, struct section *out)
 	*out = (struct section){.domain = i, .text = i == c->n_domains - 1 ? scores_text : NULL, .in_summary = true};
 	snprintf(out->title, sizeof out->title, "%s", d->name);
 	snprintf(out->detail, sizeof out->detail, "%zu documents, %zu tokens, %zu bytes; Δ to %s in %s", d->n_documents, d->tokens,
-		 d->bytes, c->rows[c->reference].name, compare_unit(c, i));
+		 d->bytes, compare_reference_text(c), compare_unit(c, i));
 	snprintf(out->figures[0], sizeof out->figures[0], "final-%d.", i);
 	return true;
 }

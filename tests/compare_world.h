@@ -55,7 +55,8 @@ static inline struct comparison *compare(struct world *w, const char *reference)
 	struct err e;
 	struct compare_options o = compare_default();
 	o.bootstrap.resamples = 1000;
-	o.reference = reference;
+	o.references = &reference;
+	o.n_references = reference != NULL;
 	assert_ok(compare_results(&c, w->results, w->n, &o, &e), &e);
 	return c;
 }

@@ -27,7 +27,7 @@ static void pairs_ranks_and_sizes(void **state)
 	for (int i = 0; i < 5; i++) {
 		const struct compare_row *row = row_of(c, want[i].name);
 		assert_int_equal(row->rank, want[i].rank);
-		assert_int_equal(row->other_size, !want[i].rank);
+		assert_int_equal(row->group, want[i].rank ? 0 : COMPARE_NO_GROUP);
 		assert_int_equal(row->cells[0].paired, !row->reference);
 		if (row->reference)
 			continue;
@@ -69,7 +69,8 @@ static void seeds_are_averaged(void **state)
 	w->results[1]->evals[0].scores.data_hash--;
 	w->results[1]->seed = 1;
 	assert_fails(compare_results(&c, w->results, w->n, &o, &e), &e, "seed 1");
-	o.reference = "nobody";
+	o.references = (const char *const[]){"nobody"};
+	o.n_references = 1;
 	assert_fails(compare_results(&c, w->results, 1, &o, &e), &e, "nobody");
 }
 

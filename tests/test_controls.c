@@ -89,7 +89,7 @@ static void only_the_seeds_that_both_have(void **state)
 		add_init(w, "ce", s, ce[s], "aa");
 	struct comparison *c = compare(w, NULL);
 	const struct compare_pair *p = control_of(c, "kd");
-	assert_int_equal(p->n_seeds, 2);
+	assert_int_equal(p->cells[0].n_seeds, 2);
 	double nll[5];
 	for (int i = 0; i < 5; i++)
 		nll[i] = w->results[i]->evals[0].scores.nll;

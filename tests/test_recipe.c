@@ -46,7 +46,7 @@ static void sets_override(void **state)
 	assert_int_equal(sheared->train->tokens, 2000000);
 	assert_int_equal(sheared->train->lr.n, 1);
 	assert_int_equal(r.spec->data->separator, DATA_SEPARATOR_BOS);
-	assert_null(r.spec->report->reference);
+	assert_int_equal(r.spec->report->references.n, 0);
 	recipe_close(&r);
 	assert_fails(open_text(&r, base, wrong, 1, &e), &e, "--set:1:");
 	assert_non_null(strstr(e.line, "unknown key 'rl' in train"));
