@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "kernels/ops.h"
+#include "recipes/init_text.h"
 #include "recipes/search.h"
 #include "recipes/stage.h"
 #include "recipes/supply.h"
@@ -161,6 +162,31 @@ static double tail_mean(const struct csv *c, const char *name)
 	return n ? sum / n : 0;
 }
 
+/* The loss of inherited weights before they are trained. */
+static int fill_start(struct result *r, const struct run *run, const struct start *start, struct err *e)
+{
+	struct loaded_model m = {0};
+	if (!start->dir)
+		return 0;
+	int rc = loaded_model_open(&m, run->eval_ops, start->dir, e) < 0 ? -1 : heldout(run, &m, &r->start_nll, e);
+	loaded_model_close(&m);
+	return rc;
+}
+
+static bool is_depth_alone(const struct shape *own, const struct shape *of)
+{
+	return own->L != of->L && own->C == of->C && own->F == of->F && own->NH == of->NH && own->NKV == of->NKV;
+}
+
+static void fill_init(struct result *r, const struct init_spec *init, const struct shape *own, const struct shape *teacher)
+{
+	snprintf(r->init, sizeof r->init, "%s", init_kind(init));
+	hash_hex(section_hash(&init_section, init), r->init_id);
+	init_text(init, r->init_text, sizeof r->init_text - sizeof ", depth alone");
+	if (!init->random && is_depth_alone(own, teacher))
+		strcat(r->init_text, ", depth alone");
+}
+
 /* How it was distilled, and what teacher and student said about the last batches. */
 static int fill_distill(struct result *r, const struct phase *p, const char *metrics, struct err *e)
 {
@@ -202,7 +228,6 @@ static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_
 static int finish_student(const struct run *run, const struct init *in, const struct phase *p, const struct search *s, const char *name,
 			  const struct init_spec *init, const char *dir, bool teacher, struct err *e)
 {
-	const char *kind = init_kind(init);
 	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir), *metrics = path_format("%s/%s", p->dir, metrics_name(run));
 	struct result *r = result_new();
 	struct hf_model hf = {0};
@@ -222,17 +247,17 @@ static int finish_student(const struct run *run, const struct init *in, const st
 	}
 	snprintf(r->name, sizeof r->name, "%s", name);
 	snprintf(r->role, sizeof r->role, "%s", teacher ? "teacher" : "student");
-	snprintf(r->init, sizeof r->init, "%s", kind);
 	snprintf(r->model, sizeof r->model, "../train/model");
-	hash_hex(section_hash(&init_section, init), r->init_id);
+	fill_init(r, init, &p->start->arch.shape, teacher ? &p->start->arch.shape : &run->teachers[0].model.layout.arch.shape);
 	fill_train(r, p, s);
+	TRY(fill_start(r, run, p->start, e));
 	TRY(fill_distill(r, p, metrics, e));
 	if (*s->warning)
 		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->warning);
 	for (int i = 0; i < in->n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
 		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", in->warnings[i]);
 	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
-	if (in->dir && !strcmp(kind, "masks"))
+	if (in->dir && init->masks)
 		TRY(carry_metrics(run, in->dir, at, "masks", r->masks_metrics, e));
 	TRY(write_result(run, r, at, model, hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
 	TRY(stage_finish(at, e));

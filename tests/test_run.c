@@ -82,6 +82,7 @@ static void a_run_leaves_results_and_a_report(void **state)
 {
 	(void)state;
 	static const char *const students[] = {"sheared", "halved", "scratch"};
+	static const char *const texts[] = {"masks", "layers, depth alone", "random"};
 	json_t *report = read_json("whole/report/report.json");
 	assert_true(json_is_object(report));
 	json_decref(report);
@@ -98,6 +99,10 @@ static void a_run_leaves_results_and_a_report(void **state)
 		assert_int_equal(json_number_value(json_object_get(json_object_get(r, "train"), "tokens")), 40960);
 		double nll = json_number_value(json_object_get(json_array_get(json_object_get(r, "eval"), 0), "nll"));
 		assert_true(nll > 1 && nll < 6);
+		const char *text = json_string_value(json_object_get(r, "init_text"));
+		assert_memory_equal(text, texts[i], strlen(texts[i]));
+		double start = json_number_value(json_object_get(r, "start_nll")), end = json_number_value(json_object_get(r, "heldout_nll"));
+		assert_true(i == 2 ? start == 0 : start > 1 && start < 20 && fabs(start - end) > 1e-3);
 		json_decref(r);
 		snprintf(path, sizeof path, "inspect whole/students/%s/seed-7/train/model --json", students[i]);
 		struct outcome o = program_run(path);
