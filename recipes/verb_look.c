@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "data/text.h"
 #include "kernels/ops.h"
+#include "recipes/inspect_latency.h"
 #include "recipes/inspect_scores.h"
 #include "recipes/verbs.h"
 #include "results/generate.h"
@@ -81,18 +82,25 @@ static int add_scores(json_t *o, const struct hf_model *hf, const char *path, st
 int verb_inspect(const struct cli_args *a, struct err *e)
 {
 	struct hf_model hf;
+	json_t *latency = NULL;
 	int rc = -1;
 	if (verb_path(a->positional[0], e) < 0 || hf_open(&hf, a->positional[0], e) < 0)
 		return -1;
 	json_t *o = inspection(&hf);
 	if (cli_get(a, "--scores"))
 		TRY(add_scores(o, &hf, cli_get(a, "--scores"), e));
+	if (cli_has(a, "--latency")) {
+		TRY(latency_json(&latency, a, &hf.layout.arch, e));
+		json_object_set_new(o, "latency", latency);
+	}
 	if (cli_has(a, "--json")) {
 		json_dumpf(o, stdout, JSON_INDENT(2)), putchar('\n');
 	} else {
 		print_inspection(&hf, o);
 		if (cli_get(a, "--scores"))
 			scores_print(json_object_get(o, "importance"));
+		if (latency)
+			latency_print(latency);
 	}
 	rc = 0;
 out:

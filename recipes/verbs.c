@@ -59,6 +59,10 @@ static const struct cli_option plan_options[] = {
 static const struct cli_option inspect_options[] = {
 	{"--json", NULL, NULL, false, false, "one JSON object instead of text"},
 	{"--scores", "FILE", NULL, false, false, "also: the importance scores of an importance.safetensors of this model"},
+	{"--latency", NULL, NULL, false, false, "also: milliseconds of a prompt and of one token after it, measured here and now, in fp32"},
+	{"--length", "N", "0", false, false, "of --latency: tokens of each sequence; 0: the model's positions, at most 512"},
+	{"--batch", "N", "1", false, false, "of --latency: sequences at a time"},
+	THREADS,
 	END,
 };
 static const struct cli_option eval_options[] = {

@@ -16,9 +16,12 @@ struct latency_options latency_default(const struct arch *a)
 	return (struct latency_options){.length = a->max_positions < 512 ? a->max_positions : 512, .batch = 1, .runs = 5};
 }
 
-struct ops_limits latency_limits(const struct arch *a, const struct latency_options *o)
+struct ops_limits latency_limits(const struct ops *ops, const struct arch *a, const struct latency_options *o)
 {
-	return transformer_limits(a, o->batch * o->length, o->batch);
+	struct ops_limits limits = transformer_limits(a, o->batch * o->length, o->batch);
+	if (!ops->matmul_bf16) /* all is fp32: nothing is converted */
+		limits.max_operand_elems = 0;
+	return limits;
 }
 
 struct scene {

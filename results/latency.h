@@ -28,7 +28,7 @@ struct latency {
 };
 
 /* What to reserve ops for. */
-struct ops_limits latency_limits(const struct arch *, const struct latency_options *);
+struct ops_limits latency_limits(const struct ops *, const struct arch *, const struct latency_options *);
 /* ops has been reserved for latency_limits. All memory is priced, allocated once and released. Refuses, with one line, options out
  * of range (err_user) and what is larger than memory_limit, with both figures (err_run). */
 int latency_measure(struct ops *, const struct arch *, const struct latency_options *, struct latency *out, struct err *);

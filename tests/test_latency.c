@@ -80,6 +80,8 @@ static void times_prefill_and_one_step(void **state)
 		struct err e;
 		o.length = LENGTH;
 		o.batch = BATCH;
+		struct ops_limits limits = latency_limits(&ops, &a, &o);
+		assert_ok(ops_cpu_reserve(under, &limits, &e), &e);
 		assert_ok(latency_measure(&ops, &a, &o, &l, &e), &e);
 		assert_true(l.prefill_ms > 0 && l.decode_ms > 0 && l.prefill_spread >= 0 && l.decode_spread >= 0);
 		assert_true(seen.prefills >= 6 * a.shape.L && seen.prefills % a.shape.L == 0); /* a warm-up and five runs */

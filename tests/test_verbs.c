@@ -290,6 +290,27 @@ static void inspect_tells_shape_and_counts(void **state)
 	}
 }
 
+static void inspect_measures_latency(void **state)
+{
+	(void)state;
+	json_t *o = world_json("inspect qwen3 --json --latency --length 9 --batch 2 --threads 1"), *l = json_object_get(o, "latency");
+	assert_int_equal(world_number(l, "length"), 9);
+	assert_int_equal(world_number(l, "batch"), 2);
+	assert_string_equal(json_string_value(json_object_get(l, "dtype")), "fp32");
+	assert_true(world_number(l, "prefill_ms") > 0 && world_number(l, "decode_ms") > 0);
+	assert_true(world_number(l, "bytes") > world_number(o, "bytes"));
+	json_decref(o);
+	struct outcome text = program_run("inspect qwen3 --latency --length 9 --batch 2 --threads 1");
+	program_expect(&text, 0, "inspect --latency");
+	assert_non_null(strstr(text.out, "2 sequences of 9 tokens"));
+	assert_non_null(strstr(text.out, "prefill: "));
+	outcome_release(&text);
+	text = program_run("inspect qwen3 --latency --length 1000000");
+	program_expect(&text, 2, "too long");
+	assert_non_null(strstr(text.err, "--length"));
+	outcome_release(&text);
+}
+
 /* ---- generate ---- */
 
 static char *generated(const char *options)
@@ -345,6 +366,7 @@ int main(void)
 		cmocka_unit_test(bos_is_put_in_front),
 		cmocka_unit_test(logits_are_the_golden_ones),
 		cmocka_unit_test(inspect_tells_shape_and_counts),
+		cmocka_unit_test(inspect_measures_latency),
 		cmocka_unit_test(the_seed_decides_the_text),
 		cmocka_unit_test(without_temperature_the_likeliest_follows),
 	};
