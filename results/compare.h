@@ -96,6 +96,10 @@ int compare_results(struct comparison **out, struct result *const *results, int 
 		    struct err *);
 void compare_free(struct comparison *); /* NULL is fine */
 
+/* Whether ranked students differ in how they were made: else there is no choice of ways to show. */
+bool compare_has_ways(const struct comparison *);
+/* Mean over the seeds of the loss after the cut; NaN: not known of all. */
+double compare_start_nll(const struct compare_row *);
 /* The row that this one is paired with: its size's reference, or the first. */
 int compare_reference(const struct comparison *, const struct compare_row *);
 

@@ -64,6 +64,22 @@ static int draw_caches(struct report *r, struct err *e)
 	return 0;
 }
 
+static int draw_ways(struct report *r, struct err *e)
+{
+	for (int d = 0; d < r->comparison->n_domains; d++) {
+		char name[32], caption[320];
+		int drawn = figure_ways(r->comparison, d, r->options->dir, e);
+		if (drawn < 0)
+			return -1;
+		snprintf(name, sizeof name, d ? "ways-%d" : "ways", d);
+		snprintf(caption, sizeof caption, "Every way's loss before training (held-out documents) and after it (%s), a colour for each "
+			 "size%s.", r->comparison->domains[d].name, has_seeds(r->comparison) ? "; circles: seeds" : "");
+		if (drawn)
+			add_figure(r, name, caption);
+	}
+	return 0;
+}
+
 static int draw_masks(struct report *r, struct err *e)
 {
 	const struct result *of;
@@ -87,7 +103,7 @@ static int draw(struct report *r, struct err *e)
 	r->no_gnuplot = !plot_available();
 	if (r->no_gnuplot)
 		return 0;
-	if (draw_finals(r, e) < 0 || draw_caches(r, e) < 0)
+	if (draw_finals(r, e) < 0 || draw_ways(r, e) < 0 || draw_caches(r, e) < 0)
 		return -1;
 	int loss = figure_loss(r->comparison, &r->curves, r->options->dir, e);
 	if (loss < 0)

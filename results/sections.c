@@ -8,9 +8,9 @@ static const char scores_text[] =
 	"and not ranked. Intervals hold the chance of "
 	"the documents, not that of the seed: where there are several, s.d. of seeds is the standard deviation of their mean NLL.";
 static const char ways_text[] =
-	"A way is how a student was made, whatever the size. After the cut: NLL on held-out documents before any training of the cut model. "
-	"In the end: on the evaluation documents, ± the standard deviation over the seeds. Δ is paired with the best of the same size; "
-	"≈ marks what is not surely worse: the interval holds zero, or the seeds disagree.";
+	"A way is how a student was made, whatever the size. Cut: NLL on held-out documents before any training of the cut model. Trained: "
+	"NLL on the evaluation documents, ± the standard deviation over the seeds. Δ is paired with the best of the same size, with its 95 % "
+	"interval; ≈ marks what is not surely worse: the interval holds zero, or the seeds disagree.";
 static const char controls_text[] =
 	"A control is the student of the same init, parameters and tokens that was trained on text alone. Δ is student − control, of the "
 	"seeds that both have; below zero, distillation helped. s.d. of seeds is that of Δ, seed by seed; better in: the seeds "
@@ -23,7 +23,8 @@ static const char costs_text[] =
 	"FLOP spent: training, mask learning and the teacher's forward passes, without the search for a learning rate.";
 
 static const struct section rest[] = {
-	{.title = "Which way wins where", .domain = -1, .table = compare_table_ways, .text = ways_text, .in_summary = true},
+	{.title = "Which way wins where", .domain = -1, .table = compare_table_ways, .text = ways_text, .figures = {"ways"},
+	 .in_summary = true},
 	{.title = "Did distillation help?", .domain = -1, .table = compare_table_controls, .text = controls_text, .in_summary = true},
 	{.title = "Teacher cache", .domain = -1, .table = compare_table_caches, .text = caches_text, .figures = {"cache"},
 	 .in_summary = true},

@@ -133,10 +133,9 @@ int ways_find(struct comparison *c, struct err *e)
 
 /* ---- the table ---- */
 
-enum { PER_GROUP = 4 };
+enum { PER_GROUP = 3 };
 
-/* Whether inits differ at all: else there is nothing to choose between. */
-static bool several_inits(const struct comparison *c)
+bool compare_has_ways(const struct comparison *c)
 {
 	const struct compare_row *first = NULL;
 	for (int i = 0; i < c->n_rows; i++) {
@@ -149,7 +148,7 @@ static bool several_inits(const struct comparison *c)
 	return false;
 }
 
-static double start_nll(const struct compare_row *row)
+double compare_start_nll(const struct compare_row *row)
 {
 	double sum = 0;
 	for (int s = 0; s < row->n_seeds; s++)
@@ -161,19 +160,19 @@ static void set_cell(struct table *t, int at, const struct comparison *c, const 
 {
 	const struct compare_cell *cell = &row->cells[d];
 	const struct compare_pair_cell *gap = &cell->to_best;
-	double start = start_nll(row);
+	double start = compare_start_nll(row);
 	char deviation[32] = "";
 	if (isfinite(start))
 		table_set(t, at, "%.3f", start);
 	if (isfinite(cell->deviation) && !c->domains[d].in_bits)
-		snprintf(deviation, sizeof deviation, " ± %.4f", cell->deviation);
+		snprintf(deviation, sizeof deviation, " ± %.3f", cell->deviation);
 	table_set(t, at + 1, "%.4f%s", cell->score.mean, deviation);
 	if (cell->best)
 		table_set(t, at + 2, "best");
 	if (!gap->paired)
 		return;
-	table_set(t, at + 2, "%s%+.4f", pairs_outcome(gap) > 0 ? "" : "≈ ", gap->difference.mean);
-	table_set(t, at + 3, "%+.4f … %+.4f", gap->difference.low, gap->difference.high);
+	table_set(t, at + 2, "%s%+.4f (%.4f … %.4f)", pairs_outcome(gap) > 0 ? "" : "≈ ", gap->difference.mean, gap->difference.low,
+		  gap->difference.high);
 }
 
 static int begin_table(const struct comparison *c, struct table *t, struct err *e)
@@ -188,11 +187,10 @@ static int begin_table(const struct comparison *c, struct table *t, struct err *
 		if (c->groups[g].n_ranked < 2)
 			continue;
 		table_count((double)c->rows[c->groups[g].reference].seeds[0]->parameters, size);
-		snprintf(cells[shown], sizeof cells[shown], "%s: after the cut", size);
+		snprintf(cells[shown], sizeof cells[shown], "%s: cut", size);
 		header[n++] = cells[shown++];
-		header[n++] = "in the end";
+		header[n++] = "trained";
 		header[n++] = "Δ to the best";
-		header[n++] = "95 % interval";
 	}
 	return compare_table_begin(t, header, n, 1 + (c->n_domains > 1), e);
 }
@@ -221,7 +219,7 @@ int compare_table_ways(const struct comparison *c, struct table *t, struct err *
 {
 	if (begin_table(c, t, e) < 0)
 		return -1;
-	for (int i = 0; i < c->n_ways && several_inits(c); i++)
+	for (int i = 0; i < c->n_ways && compare_has_ways(c); i++)
 		for (int d = 0; d < c->n_domains; d++)
 			if (add_way(c, &c->ways[i], d, t, e) < 0)
 				return -1;

@@ -1,6 +1,7 @@
-/* results/ways.c, report_text.c: ways by sizes, each against the best of its size; who is not surely worse is marked and named. */
+/* results/ways.c, figure_ways.c, report_text.c: ways by sizes, each against the best of its size; who is not surely worse is marked and named. */
 #include "tests/compare_world.h"
 
+#include "results/plot.h"
 #include "results/report.h"
 
 /* Three seeds; at: how much worse than the easiest, seed by seed. */
@@ -64,9 +65,9 @@ static void the_table(void **state)
 	add_world(w);
 	struct comparison *c = compare(w, NULL);
 	assert_ok(compare_table_ways(c, &t, &e), &e);
-	assert_true(t.n_rows == 5 && t.n_columns == 9);
-	assert_string_equal(cell(&t, 0, 1), "1.00 k: after the cut");
-	assert_string_equal(cell(&t, 0, 5), "2.00 k: after the cut");
+	assert_true(t.n_rows == 5 && t.n_columns == 7);
+	assert_string_equal(cell(&t, 0, 1), "1.00 k: cut");
+	assert_string_equal(cell(&t, 0, 4), "2.00 k: cut");
 	static const char *const ways[] = {"masks", "importance", "random", "layers"}; /* as they are ranked in the first size */
 	for (int i = 0; i < 4; i++)
 		assert_string_equal(cell(&t, i + 1, 0), ways[i]);
@@ -75,14 +76,41 @@ static void the_table(void **state)
 	assert_string_equal(cell(&t, 1, 3), "best");
 	assert_memory_equal(cell(&t, 2, 3), "≈ +0.0", strlen("≈ +0.0"));
 	assert_memory_equal(cell(&t, 3, 3), "+0.4", 4);
-	assert_string_equal(cell(&t, 3, 7), "");
-	assert_string_equal(cell(&t, 2, 7), "best");
+	assert_string_equal(cell(&t, 3, 6), "");
+	assert_string_equal(cell(&t, 2, 6), "best");
 	table_release(&t);
 	w->results[0]->start_nll = 0; /* of one seed it is not known */
 	assert_ok(compare_table_ways(c, &t, &e), &e);
 	assert_string_equal(cell(&t, 1, 1), "");
 	table_release(&t);
 	compare_free(c);
+}
+
+static void the_figure(void **state)
+{
+	struct world *w = *state;
+	struct err e;
+	char *svg;
+	if (!plot_available())
+		return;
+	add_world(w);
+	struct comparison *c = compare(w, NULL);
+	for (int known = 1; known >= 0; known--) {
+		for (int i = 0; i < w->n; i++)
+			w->results[i]->start_nll *= known;
+		assert_int_equal(figure_ways(c, 0, w->dir.text, &e), 1);
+		assert_ok(fsio_read_file(test_join(&w->dir, "ways.svg").text, 1 << 24, &svg, NULL, &e), &e);
+		assert_non_null(strstr(svg, "importance"));
+		assert_non_null(strstr(svg, "2.00 k"));
+		assert_int_equal(strstr(svg, "loss of the cut") != NULL, known);
+		free(svg);
+	}
+	compare_free(c);
+	w->n = 3; /* one way */
+	c = compare(w, NULL);
+	assert_int_equal(figure_ways(c, 0, w->dir.text, &e), 0);
+	compare_free(c);
+	w->n = 18;
 }
 
 static void what_tells_ways_apart(void **state)
@@ -168,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(sizes_stand_in_one_line),
 		WORLD_TEST(the_table),
+		WORLD_TEST(the_figure),
 		WORLD_TEST(what_tells_ways_apart),
 		WORLD_TEST(domains_have_their_own_best),
 		WORLD_TEST(a_verdict_for_each_size),
