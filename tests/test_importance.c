@@ -185,40 +185,70 @@ static void taylor_adds_absolute_values(void **state)
 	tiny_close(&t);
 }
 
+/* values: by loss, by kl. */
+static void leave_layers_out(struct tiny *t, double values[2][8])
+{
+	struct leave_out *x;
+	struct err e;
+	struct arena arena = arena_dry();
+	int32_t target[TINY_N];
+	float weight[TINY_N];
+	for (int n = 0; n < TINY_N; n++) {
+		weight[n] = n % TINY_T + 1 < TINY_T;
+		target[n] = weight[n] > 0 ? tiny_id(t, n + 1) : 0;
+	}
+	assert_ok(leave_out_open(&x, t->ops, &t->hf.layout.arch, TINY_N, &arena, &e), &e);
+	leave_out_close(x);
+	test_arena_back(t->ops, &arena);
+	assert_ok(leave_out_open(&x, t->ops, &t->hf.layout.arch, TINY_N, &arena, &e), &e);
+	leave_out_batch(x, &t->params, t->acts, &t->batch, target, weight);
+	leave_out_batch(x, &t->params, t->acts, &t->batch, target, weight);
+	leave_out_finish(x, values[0], values[1]);
+	leave_out_close(x);
+	t->ops->release(t->ops, arena.base);
+}
+
 static void layers_left_out_agree_with_torch(void **state)
 {
 	struct safetensors *golden = golden_open();
-	struct err e;
 	(void)state;
 	for (int i = 0; i < TINY_MODELS; i++) {
 		struct tiny t;
-		struct leave_out *x;
-		struct arena arena = arena_dry();
-		int32_t target[TINY_N];
-		float weight[TINY_N];
 		double values[2][8];
 		tiny_open(&t, tiny_names[i], ACTIVATIONS_INFER, 2);
-		for (int n = 0; n < TINY_N; n++) {
-			weight[n] = n % TINY_T + 1 < TINY_T;
-			target[n] = weight[n] > 0 ? tiny_id(&t, n + 1) : 0;
-		}
-		assert_ok(leave_out_open(&x, t.ops, &t.hf.layout.arch, TINY_N, &arena, &e), &e);
-		leave_out_close(x);
-		test_arena_back(t.ops, &arena);
-		assert_ok(leave_out_open(&x, t.ops, &t.hf.layout.arch, TINY_N, &arena, &e), &e);
-		leave_out_batch(x, &t.params, t.acts, &t.batch, target, weight);
-		leave_out_batch(x, &t.params, t.acts, &t.batch, target, weight);
-		leave_out_finish(x, values[0], values[1]);
+		leave_layers_out(&t, values);
 		for (int k = 0; k < 2; k++) {
 			const struct safetensor *want = test_golden(golden, tiny_names[i], k ? "kl" : "loss");
 			for (int l = 0; l < t.shape->L; l++)
 				assert_close(values[k][l], ((const float *)want->data)[l], 2e-6, 1e-5);
 		}
-		leave_out_close(x);
-		t.ops->release(t.ops, arena.base);
 		tiny_close(&t);
 	}
 	safetensors_close(golden);
+}
+
+/* What a layer adds is 0 when its output projections are: nothing changes without it, to the last bit. */
+static void a_dead_layer_is_worth_nothing(void **state)
+{
+	static const enum param_kind outputs[] = {PARAM_O, PARAM_O_BIAS, PARAM_DOWN, PARAM_DOWN_BIAS};
+	(void)state;
+	for (int i = 0; i < TINY_MODELS; i++) {
+		struct tiny t;
+		double values[2][8];
+		tiny_open(&t, tiny_names[i], ACTIVATIONS_INFER, 2);
+		int dead = i % t.shape->L;
+		for (int k = 0; k < t.hf.layout.n_tensors; k++) {
+			const struct hf_tensor *x = &t.hf.layout.tensors[k];
+			for (size_t o = 0; o < sizeof outputs / sizeof *outputs; o++)
+				if (x->layer == dead && x->kind == outputs[o])
+					memset(t.host + x->offset, 0, x->rows * (x->cols ? x->cols : 1) * sizeof(float));
+		}
+		t.ops->upload(t.ops, t.weights, t.host, t.n_elems * sizeof(float));
+		leave_layers_out(&t, values);
+		for (int l = 0; l < t.shape->L; l++)
+			assert_true(l == dead ? values[0][l] == 0 && values[1][l] == 0 : values[0][l] != 0 && values[1][l] > 1e-6);
+		tiny_close(&t);
+	}
 }
 
 static void random_scores_depend_on_the_seed_alone(void **state)
@@ -273,6 +303,7 @@ int main(void)
 		cmocka_unit_test(batches_add_up),
 		cmocka_unit_test(taylor_adds_absolute_values),
 		cmocka_unit_test(layers_left_out_agree_with_torch),
+		cmocka_unit_test(a_dead_layer_is_worth_nothing),
 		cmocka_unit_test(random_scores_depend_on_the_seed_alone),
 		cmocka_unit_test(two_runs_give_the_same_bits),
 		cmocka_unit_test(activation_has_no_layers_of_its_own),
