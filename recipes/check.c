@@ -2,7 +2,7 @@
 #include "recipes/check.h"
 
 #include "base/suggest.h"
-#include "recipes/init_importance.h"
+#include "prune/scores.h"
 #include "results/compare.h"
 
 #include <string.h>
@@ -48,7 +48,7 @@ static int check_steps(const struct recipe_spec *r, const struct yaml_node *at, 
 	return 0;
 }
 
-static int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
+int check_train(const struct recipe_spec *r, const struct train_spec *t, struct err *e)
 {
 	if (check_steps(r, t->at, t->tokens, t->batch_tokens, e) < 0)
 		return -1;
@@ -77,11 +77,11 @@ static int check_importance(const struct recipe_spec *r, const struct importance
 	return 0;
 }
 
-static int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
+int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
 {
-	int n = !!i->masks + !!i->layers.n + !!i->importance + !!i->random + !!i->model;
+	int n = !!i->masks + !!i->layers.n + !!i->importance + !!i->random + !!i->model + !!i->student;
 	if (n != 1)
-		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, importance, random, model; found %d", n);
+		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, importance, random, model, student; found %d", n);
 	if (i->importance)
 		return check_importance(r, i->importance, e);
 	if (i->masks && (check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0 || check_distill(i->masks->distill, e) < 0))
@@ -108,7 +108,7 @@ static int check_teacher(const struct recipe_spec *r, const struct teacher_spec 
 		return yaml_caret(e, t->at, "teacher: the key 'train' is missing beside init");
 	if (t->train->distill)
 		return yaml_caret(e, t->train->at, "teacher: it has no teacher of its own; remove distill");
-	if (t->init->masks || t->init->layers.n || t->init->importance)
+	if (t->init->masks || t->init->layers.n || t->init->importance || t->init->student)
 		return yaml_caret(e, t->init->at, "teacher: init is random or model");
 	if (t->init->random && !t->init->random->target)
 		return yaml_caret(e, t->init->at, "teacher: random needs a target of its own");
@@ -185,15 +185,8 @@ static int check_references(const struct recipe_spec *r, struct err *e)
 static int check_students(const struct recipe_spec *r, struct err *e)
 {
 	for (int i = 0; i < r->students.n; i++) {
-		const struct student_spec *s = r->students.v[i];
-		if (check_init(r, s->init, e) < 0 || check_train(r, s->train, e) < 0)
+		if (check_stages(r, i, e) < 0)
 			return -1;
-		if (s->init->masks && s->train->tokens < s->init->masks->tokens + s->train->batch_tokens)
-			return yaml_caret(e, check_place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.masks",
-					  (long long)s->train->tokens, (long long)s->init->masks->tokens);
-		if (s->init->importance && s->train->tokens < importance_tokens(r, s->init->importance) + s->train->batch_tokens)
-			return yaml_caret(e, check_place(s->train->at, "tokens"), "tokens are the whole budget of the student: %lld leave nothing after the %lld of init.importance",
-					  (long long)s->train->tokens, (long long)importance_tokens(r, s->init->importance));
 		if (!strcmp(r->students.names[i], "teacher"))
 			return yaml_caret(e, r->students.at[i], "the name 'teacher' is taken");
 	}

@@ -13,9 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_cut(const struct init_spec *spec)
+bool init_is_cut(const struct init_spec *spec)
 {
 	return spec->masks || spec->layers.n || spec->importance;
+}
+
+int64_t init_tokens(const struct recipe_spec *r, const struct init_spec *spec)
+{
+	const struct masks_spec *m = spec->masks;
+	return m ? m->tokens / m->batch_tokens * m->batch_tokens : spec->importance ? importance_tokens(r, spec->importance) : 0;
 }
 
 /* ---- shapes ---- */
@@ -72,6 +78,10 @@ int init_arch(const struct run *run, const struct source *from, const struct ini
 		hf_close(&hf);
 		return 0;
 	}
+	if (spec->student) {
+		*out = from->model->layout.arch;
+		return 0;
+	}
 	if (!from->dir)
 		return fresh_arch(run, spec->random, out, e);
 	if (spec->layers.n)
@@ -102,7 +112,7 @@ int init_kept(const struct source *from, const struct init_spec *spec, const str
 {
 	struct kept own = {0};
 	*out = (struct kept){0};
-	if (!is_cut(spec) || !from->from_teacher)
+	if (!(init_is_cut(spec) || spec->student) || !from->from_teacher)
 		return 0;
 	if ((spec->layers.n ? kept_layers(&own, from, spec, e) : first_units(&own, &arch->shape, e)) < 0)
 		return -1;
@@ -264,7 +274,7 @@ static int add_price(struct start *start, const struct run *run, const struct so
 	if (spec->importance && importance_price(run, from, spec->importance, &price, e) < 0)
 		return -1;
 	if (spec->masks) {
-		price.tokens = spec->masks->tokens / spec->masks->batch_tokens * spec->masks->batch_tokens;
+		price.tokens = init_tokens(run->spec, spec);
 		price.flops = phase_flops(run, &from->model->layout.arch, spec->masks->distill != NULL, price.tokens);
 	}
 	start->spent_tokens = from->spent_tokens + price.tokens;
@@ -280,10 +290,12 @@ int init_open(struct init *in, const struct run *run, const struct source *from,
 	TRY(init_arch(run, from, spec, &in->start.arch, e));
 	if (spec->importance && importance_warning(from, spec->importance))
 		init_warn(in, "%s", importance_warning(from, spec->importance));
-	if (is_cut(spec) && (run_stage(in, run, from, spec, dir, seed, e) < 0 || what_was_kept(in, from, spec, e) < 0))
+	if (init_is_cut(spec) && (run_stage(in, run, from, spec, dir, seed, e) < 0 || what_was_kept(in, from, spec, e) < 0))
 		goto out;
-	if (spec->model)
-		in->start.dir = strdup(spec->model);
+	if (spec->model || spec->student)
+		in->start.dir = strdup(spec->model ? spec->model : from->dir);
+	if (spec->student)
+		in->start.kept = from->kept;
 	TRY(add_price(&in->start, run, from, spec, e));
 	if (in->start.dir) {
 		TRY(hf_open(&in->model, in->start.dir, e));

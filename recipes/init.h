@@ -1,5 +1,5 @@
-/* A student's first weights: learned masks and the cut, importance scores and the cut, kept layers, fresh weights, or
- * somebody's model. Each becomes a start; cuts leave a Hugging Face directory behind. Test: tests/test_run.c through the program. */
+/* A stage's first weights: learned masks and the cut, importance scores and the cut, kept layers, fresh weights, somebody's
+ * model, or another student's. Each becomes a start; cuts leave a Hugging Face directory behind. Test: tests/test_run.c through the program. */
 #ifndef RECIPES_INIT_H
 #define RECIPES_INIT_H
 
@@ -18,11 +18,15 @@ struct init {
 	char warnings[INIT_MAX_WARNINGS][200];
 	int n_warnings;
 };
+/* It cuts a source: masks, layers, importance. */
+bool init_is_cut(const struct init_spec *);
+/* Tokens of text that it reads. */
+int64_t init_tokens(const struct recipe_spec *, const struct init_spec *);
 /* The architecture that an init leads to from that source; refuses what cannot be reached or loaded elsewhere. */
 int init_arch(const struct run *, const struct source *, const struct init_spec *, struct arch *out, struct err *);
 /* What a cut will leave of the first teacher, as far as it is known before: kept layers exactly; for masks and importance
- * the first layers and dimensions stand for those that will be chosen. Zeroed where the init is no cut, or the source not
- * from_teacher. arch: init_arch's. */
+ * the first layers and dimensions stand for those that will be chosen. Of a student that goes on, what is left of the first teacher
+ * in the source. Zeroed where there is no such thing. arch: init_arch's. */
 int init_kept(const struct source *, const struct init_spec *, const struct arch *, struct kept *, struct err *);
 /* dir: where its stage may live (made when needed). What the source has spent is spent by the start too. */
 int init_open(struct init *, const struct run *, const struct source *, const struct init_spec *, const char *dir, uint64_t seed,

@@ -282,7 +282,7 @@ static int parse_key(const struct section *s, const struct key *k, const struct 
 		return key_value(k, v, member, p, e);
 	if (k->fallback && !out_of_place)
 		return fill_default(k, node, member, p, e);
-	return k->required ? yaml_caret(e, node, "%s: the key '%s' is missing (%s)", s->name, k->name, k->doc) : 0;
+	return k->required && !out_of_place ? yaml_caret(e, node, "%s: the key '%s' is missing (%s)", s->name, k->name, k->doc) : 0;
 }
 
 int section_parse(void **out, const struct section *s, const struct yaml_node *node, struct pool *p, struct err *e)

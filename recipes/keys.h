@@ -59,7 +59,7 @@ struct key {
 	double min, max;         /* INT, COUNT, REAL and their lists; min == max: no range */
 	const char *const *choices; /* NULL-terminated */
 	const struct section *section;
-	const char *unless;      /* a key without a default beside which this one is refused and has none; NULL: none */
+	const char *unless;      /* a key without a default, beside which this one is refused, not required and without a default; NULL: none */
 	const char *doc;
 };
 struct section {

@@ -4,8 +4,9 @@
 #include "kernels/ops.h"
 #include "recipes/init.h"
 #include "recipes/init_importance.h"
+#include "recipes/outline.h"
 #include "recipes/search.h"
-#include "recipes/stage_student.h"
+#include "recipes/student_stages.h"
 #include "results/compare.h"
 #include "results/table.h"
 
@@ -24,16 +25,18 @@ struct planned_cache { /* phases that share one fill it once: with all that any 
 };
 struct planned_phase {
 	const char *who, *part;
+	int stage; /* of the student, from 1; 0: it is the only one */
 	const struct train_spec *train; /* one of them */
 	const struct masks_spec *masks;
 	const struct arch *arch;
 	const struct kept *kept;
 	int64_t skip, tokens, times; /* of the stream; each candidate of a search reads the same tokens again */
 };
+enum { PLAN_MAX_CACHES = 2 * RECIPE_MAX_STAGES * COMPARE_MAX_ROWS }; /* of the masks and training of all stages, at most */
 struct plan {
 	struct run *run;
 	struct table phases, memory;
-	struct planned_cache caches[2 * COMPARE_MAX_ROWS]; /* of every student's masks and training at most */
+	struct planned_cache caches[PLAN_MAX_CACHES];
 	int n_caches;
 	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
@@ -81,7 +84,7 @@ static void add_cache(struct plan *p, const struct planned_phase *phase, const s
 	struct planned_cache *c = &p->caches[i];
 	int64_t end = phase->skip + phase->tokens;
 	if (i == p->n_caches) {
-		BUG_ON(p->n_caches == 2 * COMPARE_MAX_ROWS);
+		BUG_ON(p->n_caches == PLAN_MAX_CACHES);
 		p->n_caches++;
 		*c = (struct planned_cache){price->cache_id, phase->who, "", price->cache_row_bytes, p->times, phase->skip, end};
 		snprintf(c->text, sizeof c->text, "%s", price->cache);
@@ -90,14 +93,23 @@ static void add_cache(struct plan *p, const struct planned_phase *phase, const s
 	c->end = end > c->end ? end : c->end;
 }
 
-static int add_memory(struct plan *p, const char *who, const char *part, const size_t bytes[MEMORY_OWNERS], struct err *e)
+/* "2: train" of a student with several stages. */
+static void name_part(struct table *t, const char *part, int stage)
+{
+	if (stage)
+		table_set(t, 1, "%d: %s", stage, part);
+	else
+		table_set(t, 1, "%s", part);
+}
+
+static int add_memory(struct plan *p, const char *who, const char *part, int stage, const size_t bytes[MEMORY_OWNERS], struct err *e)
 {
 	size_t total = session_total(bytes);
 	p->peak = total > p->peak ? total : p->peak;
 	if (table_row(&p->memory, e) < 0)
 		return -1;
 	table_set(&p->memory, 0, "%s", who);
-	table_set(&p->memory, 1, "%s", part);
+	name_part(&p->memory, part, stage);
 	for (int i = 0; i < MEMORY_OWNERS; i++)
 		table_set(&p->memory, i + 2, "%.1f", mib(bytes[i]));
 	return 0;
@@ -112,13 +124,13 @@ static int add_phase(struct plan *p, const struct planned_phase *phase, struct e
 		return err_prefix(e, "%s, %s", phase->who, phase->part);
 	p->flops += p->times * price.flops;
 	p->disk += p->times * (double)price.checkpoint_bytes;
-	if (table_row(&p->phases, e) < 0 || add_memory(p, phase->who, phase->part, price.bytes, e) < 0)
+	if (table_row(&p->phases, e) < 0 || add_memory(p, phase->who, phase->part, phase->stage, price.bytes, e) < 0)
 		return -1;
-	if (session_total(price.filling) && add_memory(p, phase->who, "cache", price.filling, e) < 0)
+	if (session_total(price.filling) && add_memory(p, phase->who, "cache", phase->stage, price.filling, e) < 0)
 		return -1;
 	struct table *f = &p->phases;
 	table_set(f, 0, "%s", phase->who);
-	table_set(f, 1, "%s", phase->part);
+	name_part(f, phase->part, phase->stage);
 	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
 	table_set(f, 3, "%zu", arch_n_params(phase->arch));
 	table_set(f, 4, "%lld", (long long)tokens);
@@ -147,7 +159,7 @@ static int add_training(struct plan *p, struct planned_phase *phase, int64_t bud
 }
 
 /* The passes over calibration text; tokens 0: the weights alone are looked at. */
-static int add_importance(struct plan *p, const char *who, const struct source *from, const struct importance_spec *spec, struct err *e)
+static int add_importance(struct plan *p, const char *who, int stage, const struct source *from, const struct importance_spec *spec, struct err *e)
 {
 	struct importance_price price;
 	const struct arch *a = &from->model->layout.arch;
@@ -155,11 +167,11 @@ static int add_importance(struct plan *p, const char *who, const struct source *
 	if (importance_price(p->run, from, spec, &price, e) < 0)
 		return err_prefix(e, "%s, importance", who);
 	p->flops += p->times * price.flops;
-	if (table_row(&p->phases, e) < 0 || add_memory(p, who, "importance", price.bytes, e) < 0)
+	if (table_row(&p->phases, e) < 0 || add_memory(p, who, "importance", stage, price.bytes, e) < 0)
 		return -1;
 	struct table *f = &p->phases;
 	table_set(f, 0, "%s", who);
-	table_set(f, 1, "importance");
+	name_part(f, "importance", stage);
 	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
 	table_set(f, 3, "%zu", arch_n_params(a));
 	table_set(f, 4, "%lld", (long long)price.tokens);
@@ -170,42 +182,61 @@ static int add_importance(struct plan *p, const char *who, const struct source *
 	return 0;
 }
 
-/* Does a student before this one learn the same masks, or take the same scores to the same target? */
-static bool cut_before(const struct run *run, int i)
+/* Does an earlier stage, of this student or of one before it, learn the same masks or take the same scores to the same target? */
+static bool cut_before(const struct run *run, int student, int stage)
 {
-	bool found = false;
-	char *own = init_dir(run, ((const struct student_spec *)run->spec->students.v[i])->init, 0);
-	for (int k = 0; k < i && !found; k++) {
-		char *other = init_dir(run, ((const struct student_spec *)run->spec->students.v[k])->init, 0);
-		found = !strcmp(own, other);
-		free(other);
+	const struct student_spec *s = run->spec->students.v[student];
+	uint64_t own = stages_init_id(stages_id(run->spec, s, stage), recipe_stage(s, stage)->init);
+	for (int k = 0; k <= student; k++) {
+		const struct student_spec *other = run->spec->students.v[k];
+		for (int i = 0; i < (k < student ? recipe_n_stages(other) : stage); i++)
+			if (stages_init_id(stages_id(run->spec, other, i), recipe_stage(other, i)->init) == own)
+				return true;
 	}
-	free(own);
-	return found;
+	return false;
 }
 
-static int add_student(struct plan *p, int i, struct err *e)
+static int add_stage(struct plan *p, int student, int i, const struct source *from, struct err *e)
 {
-	const char *name = p->run->spec->students.names[i];
-	const struct student_spec *s = p->run->spec->students.v[i];
-	const struct masks_spec *m = s->init->masks;
-	const struct importance_spec *im = s->init->importance;
-	const struct source from = source_teacher(p->run);
+	const char *name = p->run->spec->students.names[student];
+	const struct student_spec *s = p->run->spec->students.v[student];
+	const struct stage_spec *stage = recipe_stage(s, i);
+	const struct init_spec *init = stage->init;
+	int number = recipe_n_stages(s) > 1 ? i + 1 : 0;
+	int64_t spent = init_tokens(p->run->spec, init);
 	struct arch arch;
-	int64_t spent = m ? m->tokens / m->batch_tokens * m->batch_tokens : im ? importance_tokens(p->run->spec, im) : 0;
-	if (init_arch(p->run, &from, s->init, &arch, e) < 0)
+	struct kept kept = {0};
+	if (init_arch(p->run, from, init, &arch, e) < 0)
 		return -1;
-	struct planned_phase masks = {.who = name, .part = "masks", .masks = m, .arch = &from.model->layout.arch, .tokens = spent, .times = 1};
-	if (m && !cut_before(p->run, i) && add_phase(p, &masks, e) < 0)
+	struct planned_phase masks = {.who = name, .part = "masks", .stage = number, .masks = init->masks, .arch = &from->model->layout.arch,
+				      .kept = from->kept, .skip = from->spent_tokens, .tokens = spent, .times = 1};
+	bool again = cut_before(p->run, student, i);
+	if (init->masks && !again && add_phase(p, &masks, e) < 0)
 		return -1;
-	if (im && !cut_before(p->run, i) && add_importance(p, name, &from, im, e) < 0)
+	if (init->importance && !again && add_importance(p, name, number, from, init->importance, e) < 0)
 		return -1;
-	struct kept kept;
-	if (init_kept(&from, s->init, &arch, &kept, e) < 0)
+	if (!stage->train)
+		return 0;
+	if (init_kept(from, init, &arch, &kept, e) < 0)
 		return -1;
-	struct planned_phase train = {.who = name, .train = s->train, .arch = &arch, .kept = kept.block ? &kept : NULL, .skip = spent};
-	int rc = add_training(p, &train, s->train->tokens - spent, e);
+	struct planned_phase train = {.who = name, .stage = number, .train = stage->train, .arch = &arch, .kept = kept.block ? &kept : NULL,
+				      .skip = from->spent_tokens + spent};
+	int rc = add_training(p, &train, stage->train->tokens - spent, e);
 	kept_release(&kept);
+	return rc;
+}
+
+static int add_student(struct plan *p, int student, struct err *e)
+{
+	const struct student_spec *s = p->run->spec->students.v[student];
+	int rc = 0;
+	for (int i = 0; i < recipe_n_stages(s) && rc == 0; i++) {
+		struct outline from;
+		rc = outline_open(&from, p->run, s, i, e);
+		if (rc == 0)
+			rc = add_stage(p, student, i, &from.source, e);
+		outline_close(&from);
+	}
 	return rc;
 }
 
@@ -223,12 +254,14 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 
 static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
 {
-	const struct source from = source_teacher(run);
-	struct err ignored;
 	for (int k = 0; k < i; k++) {
-		struct arch other;
 		const struct student_spec *s = run->spec->students.v[k];
-		if (init_arch(run, &from, s->init, &other, &ignored) == 0 && !memcmp(&other.shape, &arch->shape, sizeof other.shape))
+		struct outline other;
+		struct err ignored;
+		bool same = outline_open(&other, run, s, recipe_n_stages(s), &ignored) == 0 &&
+			    !memcmp(&other.source.model->layout.arch.shape, &arch->shape, sizeof arch->shape);
+		outline_close(&other);
+		if (same)
 			return true;
 	}
 	return false;
@@ -237,18 +270,18 @@ static bool same_shape_before(const struct run *run, int i, const struct arch *a
 /* Loadability of every student's shape, one line for each finding that is not fine. */
 static void print_findings(const struct run *run)
 {
-	const struct source from = source_teacher(run);
 	for (int i = 0; i < run->spec->students.n; i++) {
-		struct load_finding found[16];
-		struct arch arch;
-		struct err ignored;
 		const struct student_spec *s = run->spec->students.v[i];
-		if (init_arch(run, &from, s->init, &arch, &ignored) < 0 || same_shape_before(run, i, &arch))
-			continue;
-		int n = arch_check_loadable(&arch, found, 16);
-		for (int k = 0; k < n; k++)
-			if (found[k].level != LOAD_OK)
-				printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
+		struct load_finding found[16];
+		struct outline end;
+		struct err ignored;
+		if (outline_open(&end, run, s, recipe_n_stages(s), &ignored) == 0 && !same_shape_before(run, i, &end.model.layout.arch)) {
+			int n = arch_check_loadable(&end.model.layout.arch, found, 16);
+			for (int k = 0; k < n; k++)
+				if (found[k].level != LOAD_OK)
+					printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
+		}
+		outline_close(&end);
 	}
 }
 

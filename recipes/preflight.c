@@ -3,6 +3,7 @@
 #include "base/fsio.h"
 #include "prune/cut.h"
 #include "recipes/init.h"
+#include "recipes/outline.h"
 #include "recipes/stage.h"
 #include "recipes/supply.h"
 #include "recipes/teachers.h"
@@ -45,8 +46,8 @@ int preflight_paths(const struct recipe_spec *r, struct err *e)
 			TRY(check_model(t->init->at, t->init->model, e));
 	}
 	for (int i = 0; i < r->students.n; i++) {
-		const struct student_spec *s = r->students.v[i];
-		TRY(check_model(s->init->at, s->init->model, e));
+		const struct init_spec *first = recipe_stage(r->students.v[i], 0)->init;
+		TRY(check_model(first->at, first->model, e));
 	}
 	return 0;
 out:
@@ -94,7 +95,7 @@ int preflight_vocabularies(const struct run *run, struct err *e)
 			TRY(check_vocabulary(run, run->teachers[i].dir, &run->teachers[i].model.layout.arch, e));
 	TRY(check_init_vocabulary(run, r->teacher->init, e));
 	for (int i = 0; i < r->students.n; i++)
-		TRY(check_init_vocabulary(run, ((const struct student_spec *)r->students.v[i])->init, e));
+		TRY(check_init_vocabulary(run, recipe_stage(r->students.v[i], 0)->init, e));
 	TRY(teachers_check_tokenizers(run, e));
 	return run->teachers[0].dir ? preflight_students(run, e) : 0; /* what a cache may hold is known now */
 out:
@@ -102,6 +103,8 @@ out:
 }
 
 /* ---- students ---- */
+
+enum { PHASES = 2 * RECIPE_MAX_STAGES }; /* of a student, at most */
 
 static int check_positions(const struct recipe_spec *r, const char *who, const struct arch *a, struct err *e)
 {
@@ -115,7 +118,7 @@ static int check_positions(const struct recipe_spec *r, const char *who, const s
 	return 0;
 }
 
-static int check_losses(const struct run *run, const struct source *from, const struct student_spec *s, const struct arch *arch, struct err *e)
+static int check_losses(const struct run *run, const struct source *from, const struct stage_spec *s, const struct arch *arch, struct err *e)
 {
 	struct kept kept = {0};
 	struct supply *supply = NULL;
@@ -124,7 +127,7 @@ static int check_losses(const struct run *run, const struct source *from, const 
 		TRY(supply_open(&supply, run, s->init->masks->distill, &from->model->layout.arch, from->kept, e));
 		supply_close(supply);
 	}
-	if (s->train->distill) {
+	if (s->train && s->train->distill) {
 		TRY(init_kept(from, s->init, arch, &kept, e));
 		TRY(supply_open(&supply, run, s->train->distill, arch, kept.block ? &kept : NULL, e));
 		supply_close(supply);
@@ -137,19 +140,30 @@ out:
 
 static int check_student(const struct run *run, const char *name, const struct student_spec *s, struct err *e)
 {
-	const struct source from = source_teacher(run);
+	struct outline from;
 	struct arch arch;
-	if (init_arch(run, &from, s->init, &arch, e) < 0 || check_positions(run->spec, name, &arch, e) < 0)
-		return -1;
-	return check_losses(run, &from, s, &arch, e);
+	int rc = 0;
+	for (int i = 0; i < recipe_n_stages(s) && rc == 0; i++) {
+		const struct stage_spec *stage = recipe_stage(s, i);
+		rc = outline_open(&from, run, s, i, e);
+		if (rc == 0 && (init_arch(run, &from.source, stage->init, &arch, e) < 0 || check_positions(run->spec, name, &arch, e) < 0 ||
+				check_losses(run, &from.source, stage, &arch, e) < 0))
+			rc = -1;
+		outline_close(&from);
+	}
+	return rc;
 }
 
-/* Of student k/2: in its mask phase, or in its training. */
+/* Of phase k of all students' stages: mask phases are even, trainings odd. */
 static const struct distill_spec *distill_of(const struct recipe_spec *r, int k)
 {
-	const struct student_spec *s = r->students.v[k / 2];
-	const struct masks_spec *m = s->init->masks;
-	return k % 2 ? s->train->distill : m ? m->distill : NULL;
+	const struct student_spec *s = r->students.v[k / PHASES];
+	int i = k % PHASES / 2;
+	if (i >= recipe_n_stages(s))
+		return NULL;
+	const struct stage_spec *stage = recipe_stage(s, i);
+	const struct masks_spec *m = stage->init->masks;
+	return k % 2 ? (stage->train ? stage->train->distill : NULL) : m ? m->distill : NULL;
 }
 
 static bool same_content(const struct run *run, const struct distill_spec *one, const struct distill_spec *two)
@@ -163,13 +177,13 @@ static bool same_content(const struct run *run, const struct distill_spec *one, 
 static int check_shared_caches(const struct run *run, struct err *e)
 {
 	const struct recipe_spec *r = run->spec;
-	for (int k = 0; k < 2 * r->students.n; k++) {
+	for (int k = 0; k < PHASES * r->students.n; k++) {
 		const struct distill_spec *own = distill_of(r, k);
 		for (int i = 0; own && own->cache && own->cache->dir && i < k; i++) {
 			const struct distill_spec *other = distill_of(r, i);
 			if (other && other->cache && other->cache->dir && !strcmp(own->cache->dir, other->cache->dir) && !same_content(run, own, other))
 				return yaml_caret(e, yaml_get(own->cache->at, "dir"), "dir: %s is filled with other soft targets for '%s'; give each kind and temperature its own",
-						  own->cache->dir, r->students.names[i / 2]);
+						  own->cache->dir, r->students.names[i / PHASES]);
 		}
 	}
 	return 0;

@@ -103,7 +103,7 @@ static const char *const schedules[] = {"constant", "cosine", "linear", "wsd", N
 	{"checkpoint_every", KEY_COUNT, AT(S, checkpoint_every), "tokens", "0", .max = BIG, .doc = "0: 20 times in a run"}
 
 static const struct key train_keys[] = {
-	{"tokens", KEY_COUNT, AT(train_spec, tokens), "tokens", NULL, .required = true, .min = 1, .max = BIG, .doc = "the student's whole budget: tokens spent in `init` are subtracted"},
+	{"tokens", KEY_COUNT, AT(train_spec, tokens), "tokens", NULL, .required = true, .min = 1, .max = BIG, .doc = "the whole budget of the student, or of its stage: tokens spent in its `init` are subtracted"},
 	{"batch_tokens", KEY_COUNT, AT(train_spec, batch_tokens), "tokens", "8Ki", .min = 1, .max = BIG, .doc = "per optimizer step, a multiple of sequence_length"},
 	{"lr", KEY_REALS, AT(train_spec, lr), NULL, "1e-3", .min = 1e-9, .max = 10, .doc = "peak learning rate; a list is searched: each runs lr_search_tokens, the lowest held-out loss wins, an edge is extended by its neighbour's ratio"},
 	{"lr_search_tokens", KEY_COUNT, AT(train_spec, lr_search_tokens), "tokens", "0", .max = BIG, .doc = "of one candidate (a whole schedule); 0: a tenth of the budget"},
@@ -165,13 +165,22 @@ static const struct key init_keys[] = {
 	{"importance", KEY_SECTION, AT(init_spec, importance), .section = &importance_section, .doc = "score what to remove from the teacher in one pass, and cut"},
 	{"random", KEY_SECTION, AT(init_spec, random), .section = &random_section, .doc = "fresh weights in the target shape"},
 	{"model", KEY_STRING, AT(init_spec, model), .doc = "a Hugging Face directory"},
+	{"student", KEY_STRING, AT(init_spec, student), .doc = "a student that is listed earlier, of the same seed: its tokens and FLOPs count as spent"},
 	{0},
 };
 const struct section init_section = {"init", "where weights come from: exactly one of these", sizeof(struct init_spec), init_keys, NULL, NULL};
 
+static const struct key stage_keys[] = {
+	{"init", KEY_SECTION, AT(stage_spec, init), .required = true, .section = &init_section, .doc = "of the first stage any; of the others masks, importance or layers, which cut what the stage before has left, scores and masks learned anew"},
+	{"train", KEY_SECTION, AT(stage_spec, train), .section = &train_section, .doc = "what it learns then, from the recipe's teachers; absent, but not from the last stage: nothing"},
+	{0},
+};
+static const struct section stage_section = {"stage", "a cut and what is learned after it", sizeof(struct stage_spec), stage_keys, NULL, NULL};
+
 static const struct key student_keys[] = {
-	{"init", KEY_SECTION, AT(student_spec, init), .required = true, .section = &init_section, .doc = "where its weights come from"},
-	{"train", KEY_SECTION, AT(student_spec, train), .required = true, .section = &train_section, .doc = "what it learns then"},
+	{"init", KEY_SECTION, AT(student_spec, one.init), .required = true, .unless = "stages", .section = &init_section, .doc = "where its weights come from"},
+	{"train", KEY_SECTION, AT(student_spec, one.train), .required = true, .unless = "stages", .section = &train_section, .doc = "what it learns then"},
+	{"stages", KEY_SECTIONS, AT(student_spec, stages), .section = &stage_section, .doc = "instead of both, a list of them: prune, distil, prune again"},
 	{0},
 };
 const struct section student_section = {"student", "a small model: how it starts and how it is trained", sizeof(struct student_spec), student_keys, NULL, NULL};
@@ -259,14 +268,22 @@ static const struct key recipe_keys[] = {
 };
 const struct section recipe_section = {"recipe", "the whole file", sizeof(struct recipe_spec), recipe_keys, NULL, NULL};
 
+static int finish_stage(const struct stage_spec *s, struct pool *p, struct err *e)
+{
+	if (s->train && distill_finish(s->train->distill, p, e) < 0)
+		return -1;
+	return s->init->masks ? distill_finish(s->init->masks->distill, p, e) : 0;
+}
+
 /* What other sections said of these: the first teacher, presets as the lists that they stand for. */
 static int finish(struct recipe_spec *r, struct pool *p, struct err *e)
 {
 	r->teacher = r->teachers.v[0];
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
-		if (distill_finish(s->train->distill, p, e) < 0 || (s->init->masks && distill_finish(s->init->masks->distill, p, e) < 0))
-			return -1;
+		for (int k = 0; k < recipe_n_stages(s); k++)
+			if (finish_stage(recipe_stage(s, k), p, e) < 0)
+				return -1;
 	}
 	return 0;
 }
@@ -320,7 +337,25 @@ struct target recipe_target(const struct shape_spec *own, const struct shape_spe
 
 const char *init_kind(const struct init_spec *i)
 {
-	return i->masks ? "masks" : i->layers.n ? "layers" : i->importance ? "importance" : i->random ? "random" : "model";
+	return i->masks ? "masks" : i->layers.n ? "layers" : i->importance ? "importance" : i->random ? "random" : i->student ? "student" : "model";
+}
+
+int recipe_n_stages(const struct student_spec *s)
+{
+	return s->stages.n ? s->stages.n : 1;
+}
+
+const struct stage_spec *recipe_stage(const struct student_spec *s, int i)
+{
+	return s->stages.n ? s->stages.v[i] : &s->one;
+}
+
+const struct student_spec *recipe_student(const struct recipe_spec *r, const char *name)
+{
+	for (int i = 0; i < r->students.n; i++)
+		if (!strcmp(r->students.names[i], name))
+			return r->students.v[i];
+	return NULL;
 }
 
 double teacher_weight(const struct teacher_spec *t, const char *domain)

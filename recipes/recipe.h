@@ -9,6 +9,7 @@
 enum {
 	RECIPE_MAX_RESULTS = 256, /* of one run: students times seeds, and the teacher */
 	RECIPE_MAX_TEACHERS = 8,
+	RECIPE_MAX_STAGES = 8,    /* of one student */
 };
 
 struct shape_spec { /* 0: as the source */
@@ -102,11 +103,17 @@ struct init_spec {
 	struct importance_spec *importance;
 	struct random_spec *random;
 	char *model;
+	char *student;               /* a student that is listed earlier */
 };
-struct student_spec {
+struct stage_spec {
 	const struct yaml_node *at;
 	struct init_spec *init;
-	struct train_spec *train;
+	struct train_spec *train;    /* NULL: none; never of the last stage */
+};
+/* Read it through recipe_n_stages and recipe_stage. */
+struct student_spec {
+	struct stage_spec one;       /* where stages is empty */
+	struct section_list stages;  /* struct stage_spec */
 };
 struct share_spec {
 	const struct yaml_node *at;
@@ -189,8 +196,13 @@ char *recipe_resolved(const struct recipe *);
 
 /* The shape that an init aims at: its own target over the recipe's; NULL where there is none. */
 struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common);
-/* "masks", "layers", "importance", "random", "model". */
+/* "masks", "layers", "importance", "random", "model", "student". */
 const char *init_kind(const struct init_spec *);
+/* The stages of a student, 0 <= i < recipe_n_stages: the one inline, or those of the list. */
+int recipe_n_stages(const struct student_spec *);
+const struct stage_spec *recipe_stage(const struct student_spec *, int i);
+/* By name; NULL: nobody. */
+const struct student_spec *recipe_student(const struct recipe_spec *, const char *name);
 /* What a teacher weighs in a domain, as its key says: its own weight where the domain is not named. */
 double teacher_weight(const struct teacher_spec *, const char *domain);
 /* That over the sum of all teachers' weights there, in [0, 1]. */

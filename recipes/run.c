@@ -6,6 +6,7 @@
 #include "recipes/preflight.h"
 #include "recipes/stage.h"
 #include "recipes/stage_student.h"
+#include "recipes/student_stages.h"
 #include "recipes/teachers.h"
 #include "results/report.h"
 

@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "kernels/ops.h"
 #include "recipes/init_text.h"
-#include "recipes/search.h"
 #include "recipes/stage.h"
+#include "recipes/student_stages.h"
 #include "recipes/supply.h"
 #include "results/csv.h"
 #include "results/loaded_model.h"
@@ -15,19 +15,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-char *student_dir(const struct run *run, const char *name, uint64_t seed)
-{
-	return path_format("%s/students/%s/seed-%llu", run->dir, name, (unsigned long long)seed);
-}
-
-char *init_dir(const struct run *run, const struct init_spec *spec, uint64_t seed)
-{
-	unsigned h = (unsigned)section_hash(&init_section, spec);
-	if (spec->layers.n) /* nothing random in it */
-		return path_format("%s/init/layers-%08x", run->dir, h);
-	return path_format("%s/init/%s-%08x-seed-%llu", run->dir, init_kind(spec), h, (unsigned long long)seed);
-}
 
 /* ---- evaluation and result.json ---- */
 
@@ -178,12 +165,32 @@ static bool is_depth_alone(const struct shape *own, const struct shape *of)
 	return own->L != of->L && own->C == of->C && own->F == of->F && own->NH == of->NH && own->NKV == of->NKV;
 }
 
-static void fill_init(struct result *r, const struct init_spec *init, const struct shape *own, const struct shape *teacher)
+/* "importance, importance": the inits of the student's own stages. */
+static void fill_kinds(struct result *r, const struct student_stage *s)
 {
-	snprintf(r->init, sizeof r->init, "%s", init_kind(init));
-	hash_hex(section_hash(&init_section, init), r->init_id);
-	init_text(init, r->init_text, sizeof r->init_text - sizeof ", depth alone");
-	if (!init->random && is_depth_alone(own, teacher))
+	if (s->number > 1)
+		fill_kinds(r, s->before);
+	size_t used = strlen(r->init);
+	snprintf(r->init + used, sizeof r->init - used, "%s%s", s->number > 1 ? ", " : "", init_kind(s->spec->init));
+}
+
+/* Those of the student that it goes on from included. */
+static void fill_text(struct result *r, const struct student_stage *s, size_t n)
+{
+	if (s->before)
+		fill_text(r, s->before, n);
+	if (s->before && s->before->spec->train)
+		strncat(r->init_text, ", trained", n - strlen(r->init_text) - 1);
+	if (!s->spec->init->student)
+		init_text(s->spec->init, r->init_text, n);
+}
+
+static void fill_init(struct result *r, const struct student_stage *last, const struct shape *teacher)
+{
+	fill_kinds(r, last);
+	hash_hex(last->init_id, r->init_id);
+	fill_text(r, last, sizeof r->init_text - sizeof ", depth alone");
+	if (!last->spec->init->random && is_depth_alone(&last->in.start.arch.shape, teacher))
 		strcat(r->init_text, ", depth alone");
 }
 
@@ -225,45 +232,48 @@ static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_
 			 "sequence_length", (json_int_t)run->spec->report->sequence_length, "documents", (json_int_t)run->spec->report->documents);
 }
 
-static int finish_student(const struct run *run, const struct init *in, const struct phase *p, const struct search *s, const char *name,
-			  const struct init_spec *init, const char *dir, bool teacher, struct err *e)
+static void fill_warnings(struct result *r, const struct student_stage *s)
 {
+	if (s->number > 1)
+		fill_warnings(r, s->before);
+	if (*s->search.warning && r->n_warnings < RESULT_MAX_WARNINGS)
+		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->search.warning);
+	for (int i = 0; i < s->in.n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
+		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->in.warnings[i]);
+}
+
+/* dir: of the student; last: its last stage. */
+static int finish_student(const struct run *run, const struct student_stage *last, const char *name, const char *dir, bool teacher, struct err *e)
+{
+	const struct phase *p = &last->phase;
 	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir), *metrics = path_format("%s/%s", p->dir, metrics_name(run));
 	struct result *r = result_new();
-	struct hf_model hf = {0};
-	uint64_t hash;
 	bool done;
 	int rc = -1;
 	if (!r) {
 		err_run(e, "out of memory");
 		goto out;
 	}
-	TRY(hf_open(&hf, model, e));
-	hash = hf_hash(&hf);
-	TRY(stage_begin(at, result_inputs(run, hash, teacher ? 0 : run->teachers[0].hash), &done, e));
+	TRY(stage_begin(at, result_inputs(run, last->source.hash, teacher ? 0 : run->teachers[0].hash), &done, e));
 	if (done) {
 		rc = 0;
 		goto out;
 	}
 	snprintf(r->name, sizeof r->name, "%s", name);
 	snprintf(r->role, sizeof r->role, "%s", teacher ? "teacher" : "student");
-	snprintf(r->model, sizeof r->model, "../train/model");
-	fill_init(r, init, &p->start->arch.shape, teacher ? &p->start->arch.shape : &run->teachers[0].model.layout.arch.shape);
-	fill_train(r, p, s);
+	snprintf(r->model, sizeof r->model, "..%s/model", p->dir + strlen(dir));
+	fill_init(r, last, teacher ? &p->start->arch.shape : &run->teachers[0].model.layout.arch.shape);
+	fill_train(r, p, &last->search);
 	TRY(fill_start(r, run, p->start, e));
 	TRY(fill_distill(r, p, metrics, e));
-	if (*s->warning)
-		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->warning);
-	for (int i = 0; i < in->n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
-		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", in->warnings[i]);
+	fill_warnings(r, last);
 	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
-	if (in->dir && init->masks)
-		TRY(carry_metrics(run, in->dir, at, "masks", r->masks_metrics, e));
-	TRY(write_result(run, r, at, model, hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
+	if (last->spec->init->masks)
+		TRY(carry_metrics(run, last->in.dir, at, "masks", r->masks_metrics, e));
+	TRY(write_result(run, r, at, model, last->source.hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
 	TRY(stage_finish(at, e));
 	rc = 0;
 out:
-	hf_close(&hf);
 	result_free(r);
 	free(metrics);
 	free(at);
@@ -273,56 +283,31 @@ out:
 
 /* ---- the stages ---- */
 
-static int train_and_evaluate(const struct run *run, const struct init *in, const char *name, const struct init_spec *init, const struct train_spec *t,
-			      uint64_t seed, const char *dir, bool teacher, struct err *e)
+static int grow(const struct run *run, const char *name, const struct student_spec *spec, uint64_t seed, const char *dir, bool teacher, struct err *e)
 {
-	char *train = path_format("%s/train", dir), *at = path_format("%s/search", dir);
-	struct search search = {.n = 0};
-	int64_t budget = t->tokens - in->start.spent_tokens;
-	struct phase p = {.run = run, .dir = train, .label = name, .spec = t, .start = &in->start, .seed = seed};
-	int rc = -1;
-	p.tokens = search_tokens(t, budget);
-	TRY(search_rate(&search, &p, at, e));
-	p.tokens = budget;
-	p.keep = true;
-	TRY(phase_train(&p, e));
-	TRY(finish_student(run, in, &p, &search, name, init, dir, teacher, e));
-	rc = 0;
-out:
-	free(train);
-	free(at);
+	struct student_stage *last = NULL;
+	int rc = student_stages_run(&last, run, name, spec, seed, dir, e);
+	if (rc == 0)
+		rc = finish_student(run, last, name, dir, teacher, e);
+	student_stages_free(last);
 	return rc;
 }
 
 int stage_student(const struct run *run, const char *name, const struct student_spec *spec, uint64_t seed, struct err *e)
 {
-	char *dir = student_dir(run, name, seed), *where = init_dir(run, spec->init, seed);
-	const struct source from = source_teacher(run);
-	struct init in = {0};
-	int rc = -1;
-	TRY(init_open(&in, run, &from, spec->init, where, seed, e));
-	TRY(train_and_evaluate(run, &in, name, spec->init, spec->train, seed, dir, false, e));
-	rc = 0;
-out:
+	char *dir = student_dir(run, name, seed);
+	int rc = grow(run, name, spec, seed, dir, false, e);
 	if (rc < 0 && !run_interrupted())
 		err_prefix(e, "student '%s'", name);
-	init_close(&in);
 	free(dir);
-	free(where);
 	return rc;
 }
 
 int stage_train_teacher(const struct run *run, const struct teacher_spec *t, struct err *e)
 {
+	const struct student_spec alone = {.one = {.at = t->at, .init = t->init, .train = t->train}};
 	char *dir = path_format("%s/teacher", run->dir);
-	const struct source nothing = source_teacher(run);
-	struct init in = {0};
-	int rc = -1;
-	TRY(init_open(&in, run, &nothing, t->init, NULL, (uint64_t)run->spec->seeds.v[0], e));
-	TRY(train_and_evaluate(run, &in, "teacher", t->init, t->train, (uint64_t)run->spec->seeds.v[0], dir, true, e));
-	rc = 0;
-out:
-	init_close(&in);
+	int rc = grow(run, "teacher", &alone, (uint64_t)run->spec->seeds.v[0], dir, true, e);
 	free(dir);
 	return rc;
 }

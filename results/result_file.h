@@ -1,8 +1,8 @@
 /* result.json: what is known about one finished student (or the teacher) of one seed. Stages write it, `compare` and the
  * report read it; its directory may be moved. Test: tests/test_compare.c
  *
- *   {"name": "sheared", "role": "student" | "teacher", "init": "masks", "init_text": "masks hard_concrete" (what
- *    was done, without sizes and budgets; "" or absent: unknown), "init_id": "00ff…" (students with the same one started
+ *   {"name": "sheared", "role": "student" | "teacher", "init": "masks" ("masks, importance" of two stages), "init_text": "masks
+ *    hard_concrete" (what was done, without sizes and budgets; "" or absent: unknown), "init_id": "00ff…" (students with the same one started
  *    alike, seed by seed; "" or absent: unknown), "seed": 17, "model": "model",
  *    "shape": {"layers" "hidden" "heads" "kv_heads" "head_dim" "intermediate" "vocab"},
  *    "parameters": 1, "flops_per_token": 1 (one forward pass at sequence_length), "bytes": 1 (weights on disk),
@@ -60,7 +60,7 @@ struct result_stamp {
 };
 struct result {
 	char dir[1024];  /* where it was read from; not in the file */
-	char name[64], role[16], init[32], init_id[20], init_text[160];
+	char name[64], role[16], init[96], init_id[20], init_text[160];
 	char model[256]; /* the checkpoint, relative to result.json's directory or absolute */
 	uint64_t seed;
 	struct shape shape;

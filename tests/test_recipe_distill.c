@@ -13,7 +13,7 @@ static const struct distill_spec *distilled(struct recipe *r, const char *sectio
 {
 	open_edited(r, plain, section);
 	assert_fixed_point(r);
-	return ((const struct student_spec *)r->spec->students.v[0])->train->distill;
+	return ((const struct student_spec *)r->spec->students.v[0])->one.train->distill;
 }
 
 static void a_loss_inline_has_its_defaults(void **state)
@@ -123,7 +123,7 @@ static void masks_may_distil_too(void **state)
 	struct recipe r;
 	open_edited(&r, "tokens: 1.5M, batch_tokens: 4Ki", "tokens: 1.5M, batch_tokens: 4Ki, distill: {preset: distilbert}");
 	assert_fixed_point(&r);
-	assert_int_equal(((const struct student_spec *)r.spec->students.v[0])->init->masks->distill->losses.n, 3);
+	assert_int_equal(((const struct student_spec *)r.spec->students.v[0])->one.init->masks->distill->losses.n, 3);
 	recipe_close(&r);
 }
 
