@@ -47,7 +47,7 @@ static int check_loadable(const struct arch *a, struct err *e)
 	return 0;
 }
 
-static int make_arch(struct arch *out, const struct arch *source, const struct target *target, bool merge, struct err *e)
+static int make_arch(struct arch *out, const struct arch *source, const struct target *target, bool merge, bool load, struct err *e)
 {
 	struct arch a = *source;
 	const struct shape *s = &source->shape;
@@ -61,7 +61,7 @@ static int make_arch(struct arch *out, const struct arch *source, const struct t
 	int rc = -1;
 	TRY(check_sizes(rules, sizeof rules / sizeof *rules, e));
 	TRY(check_groups(&a.shape, s, merge, e));
-	TRY(check_loadable(&a, e));
+	TRY(load ? check_loadable(&a, e) : 0);
 	*out = a;
 	rc = 0;
 out:
@@ -70,10 +70,15 @@ out:
 
 int target_arch(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
 {
-	return make_arch(out, source, target, false, e);
+	return make_arch(out, source, target, false, true, e);
 }
 
 int target_arch_merged(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
 {
-	return make_arch(out, source, target, true, e);
+	return make_arch(out, source, target, true, true, e);
+}
+
+int target_sizes(struct arch *out, const struct arch *source, const struct target *target, struct err *e)
+{
+	return make_arch(out, source, target, false, false, e);
 }

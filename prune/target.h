@@ -12,7 +12,9 @@ struct target {
  * heads not a multiple of kv_heads; a query group that would grow; a shape that arch_check_loadable refuses. On failure
  * *out is untouched. */
 int target_arch(struct arch *out, const struct arch *source, const struct target *, struct err *);
-/* The same where key-value heads are merged (struct select_options): a query group may grow, but kv_heads must divide the
+/* The same without the last question. */
+int target_sizes(struct arch *out, const struct arch *source, const struct target *, struct err *);
+/* As target_arch where key-value heads are merged (struct select_options): a query group may grow, but kv_heads must divide the
  * source's. */
 int target_arch_merged(struct arch *out, const struct arch *source, const struct target *, struct err *);
 
