@@ -117,6 +117,26 @@ static int check_teacher(const struct recipe_spec *r, const struct teacher_spec 
 	return check_init(r, t->init, e);
 }
 
+/* One vocabulary for all of the run, made from that of the one teacher. */
+static int check_trim(const struct recipe_spec *r, struct err *e)
+{
+	for (int i = 0; i < r->teachers.n; i++) {
+		const struct teacher_spec *t = r->teachers.v[i];
+		if (t->trim && r->teachers.n > 1)
+			return yaml_caret(e, t->trim->at, "trim: several teachers share one vocabulary, and none is trimmed; trim each beforehand on the same text (espalier trim), or name one");
+		if (t->trim && !t->model)
+			return yaml_caret(e, t->trim->at, "trim: a teacher that is made here has its vocabulary from data.tokenizer; only a given model is trimmed");
+	}
+	if (r->teacher->trim && r->data->tokenizer)
+		return yaml_caret(e, r->data->tokenizer->at, "tokenizer: the teacher's own is trimmed, and used; remove one of them");
+	for (int i = 0; r->teacher->trim && i < r->students.n; i++) {
+		const struct init_spec *init = recipe_stage(r->students.v[i], 0)->init; /* a model comes first */
+		if (init->model)
+			return yaml_caret(e, check_place(init->at, "model"), "model: %s has a vocabulary of its own, the teacher's is trimmed here", init->model);
+	}
+	return 0;
+}
+
 static bool same_directory(const char *a, const char *b)
 {
 	struct stat sa, sb;
@@ -238,5 +258,5 @@ int check_recipe(const struct recipe_spec *r, struct err *e)
 		return yaml_caret(e, r->data->at, "data: a teacher made from nothing needs a tokenizer: {train_vocabulary: N} or a path");
 	if (r->data->tokenizer && !r->data->tokenizer->path == !r->data->tokenizer->train_vocabulary)
 		return yaml_caret(e, r->data->tokenizer->at, "tokenizer: expected a path, or train_vocabulary");
-	return check_students(r, e);
+	return check_students(r, e) < 0 ? -1 : check_trim(r, e);
 }

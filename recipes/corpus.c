@@ -14,7 +14,7 @@
 
 /* ---- generated text ---- */
 
-static int generate_files(struct corpus *c, struct domain_spec *d, const char *name, const char *dir, struct err *e)
+static int generate_files(struct pool *pool, struct domain_spec *d, const char *name, const char *dir, struct err *e)
 {
 	const struct generate_spec *g = d->generate;
 	char *folder = path_format("%s/corpus", dir);
@@ -27,16 +27,41 @@ static int generate_files(struct corpus *c, struct domain_spec *d, const char *n
 		TRY(grammar_write(train, (uint64_t)g->seed, 0, (size_t)g->documents, e));
 	if (!fsio_exists(eval))
 		TRY(grammar_write(eval, (uint64_t)g->seed, (uint64_t)g->documents, (size_t)g->eval_documents, e));
-	d->train = (struct string_list){pool_alloc(&c->pool, sizeof(char *)), 1};
-	d->eval = (struct string_list){pool_alloc(&c->pool, sizeof(char *)), 1};
-	d->train.v[0] = pool_strdup(&c->pool, train);
-	d->eval.v[0] = pool_strdup(&c->pool, eval);
+	d->train = (struct string_list){pool_alloc(pool, sizeof(char *)), 1};
+	d->eval = (struct string_list){pool_alloc(pool, sizeof(char *)), 1};
+	d->train.v[0] = pool_strdup(pool, train);
+	d->eval.v[0] = pool_strdup(pool, eval);
 	rc = 0;
 out:
 	free(folder);
 	free(train);
 	free(eval);
 	return rc;
+}
+
+int corpus_texts(struct pool *pool, const struct data_spec *spec, const char *dir, struct domain_spec **out, struct err *e)
+{
+	*out = pool_alloc(pool, (size_t)spec->domains.n * sizeof **out);
+	for (int i = 0; i < spec->domains.n; i++) {
+		(*out)[i] = *(const struct domain_spec *)spec->domains.v[i];
+		if ((*out)[i].generate && generate_files(pool, &(*out)[i], spec->domains.names[i], dir, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+int corpus_hash_texts(json_t *inputs, const struct data_spec *spec, const struct domain_spec *texts, struct err *e)
+{
+	for (int i = 0; i < spec->domains.n; i++)
+		for (int j = 0; j < texts[i].train.n; j++) {
+			uint64_t h;
+			char name[80];
+			snprintf(name, sizeof name, "%s/%d", spec->domains.names[i], j);
+			if (hash_file(texts[i].train.v[j], &h, e) < 0)
+				return -1;
+			json_object_set_new(inputs, name, stage_hash_json(h));
+		}
+	return 0;
 }
 
 /* ---- tokenizer ---- */
@@ -74,14 +99,7 @@ static int train_tokenizer(struct corpus *c, const struct data_spec *spec, const
 	struct tokenizer *t = NULL;
 	bool done;
 	int rc = -1;
-	for (int i = 0; i < c->n_domains; i++)
-		for (int j = 0; j < specs[i].train.n; j++) {
-			uint64_t h;
-			char name[80]; /* not the path: a run's directory may move */
-			snprintf(name, sizeof name, "%s/%d", c->domains[i].name, j);
-			TRY(hash_file(specs[i].train.v[j], &h, e));
-			json_object_set_new(inputs, name, stage_hash_json(h));
-		}
+	TRY(corpus_hash_texts(inputs, spec, specs, e));
 	TRY(stage_begin(c->tokenizer_dir, json_incref(inputs), &done, e));
 	if (!done) {
 		options.vocab_size = (int32_t)spec->tokenizer->train_vocabulary;
@@ -228,13 +246,9 @@ int corpus_open(struct corpus *c, const struct data_spec *spec, const char *dir,
 	c->n_domains = spec->domains.n;
 	c->sequence_length = (int)spec->sequence_length;
 	c->domains = pool_alloc(&c->pool, (size_t)c->n_domains * sizeof *c->domains);
-	specs = pool_alloc(&c->pool, (size_t)c->n_domains * sizeof *specs);
-	for (int i = 0; i < c->n_domains; i++) {
-		specs[i] = *(const struct domain_spec *)spec->domains.v[i];
+	for (int i = 0; i < c->n_domains; i++)
 		c->domains[i].name = spec->domains.names[i];
-		if (specs[i].generate)
-			TRY(generate_files(c, &specs[i], c->domains[i].name, dir, e));
-	}
+	TRY(corpus_texts(&c->pool, spec, dir, &specs, e));
 	TRY(open_tokenizer(c, spec, specs, dir, teacher_dir, e));
 	c->separator = separator_of(spec, c->tokenizer);
 	TRY(fsio_mkdirs(shards, e));

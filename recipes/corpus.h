@@ -3,6 +3,8 @@
 #ifndef RECIPES_CORPUS_H
 #define RECIPES_CORPUS_H
 
+#include <jansson.h>
+
 #include "data/batches.h"
 #include "recipes/recipe.h"
 #include "results/documents.h"
@@ -25,6 +27,10 @@ struct corpus {
 	int n_domains;
 	struct pool pool;
 };
+/* The domains with their files named, generated into dir (the run's) where asked: (domains.n), in the pool. */
+int corpus_texts(struct pool *, const struct data_spec *, const char *dir, struct domain_spec **out, struct err *);
+/* Puts the hash of every training file into a stage's inputs, by domain and number: a run's directory may move. */
+int corpus_hash_texts(json_t *inputs, const struct data_spec *, const struct domain_spec *texts, struct err *);
 /* dir: the run's. teacher_dir: whose tokenizer is used when the recipe names none; may be NULL then. */
 int corpus_open(struct corpus *, const struct data_spec *, const char *dir, const char *teacher_dir, struct err *);
 void corpus_close(struct corpus *); /* a zeroed struct is fine */

@@ -362,6 +362,8 @@ int plan_print(struct run *run, struct err *e)
 	printf("recipe %s (%s), %s, %d thread%s, %s\n", r->name, run->recipe.path, run->ops->name, run->ops->n_threads, run->ops->n_threads == 1 ? "" : "s",
 	       run->ops->matmul_bf16 ? "bf16 products" : "fp32");
 	TRY(print_data(run, e));
+	if (r->teacher->trim)
+		printf("the teacher's vocabulary of %d is trimmed once the text is read; prices are those of all of it\n", run->teachers[0].model.layout.arch.shape.V);
 	if (r->teacher->init)
 		TRY(add_teacher(&p, r->teacher, e));
 	p.times = r->seeds.n;

@@ -191,6 +191,14 @@ static const struct key share_keys[] = {
 };
 static const struct section share_section = {"domain weight", "`{stories: 0.5}` is short for `{stories: {weight: 0.5}}`", sizeof(struct share_spec), share_keys, "weight", NULL};
 
+static const struct key trim_keys[] = {
+	{"max_tokens", KEY_COUNT, AT(trim_spec, max_tokens), "tokens", "0", .max = 1 << 24, .doc = "keep the most frequent, at most so many with all that they need; 0: no limit"},
+	{"min_count", KEY_COUNT, AT(trim_spec, min_count), NULL, "1", .min = 1, .max = BIG, .doc = "drop tokens that the text uses less often"},
+	{"multiple", KEY_INT, AT(trim_spec, multiple), "rows", "1", .min = 1, .max = 1 << 20, .doc = "pad the vocabulary to a multiple, as tensor parallelism wants"},
+	{0},
+};
+static const struct section trim_section = {"trim", "a vocabulary without the tokens that no domain's training text uses; `{}` for the defaults", sizeof(struct trim_spec), trim_keys, NULL, NULL};
+
 static const char *const teacher_computes[] = {"same", "fp32", "bf16", NULL};
 static const struct key teacher_keys[] = {
 	{"model", KEY_STRING, AT(teacher_spec, model), .doc = "a Hugging Face directory (`teacher: DIR` is short for it)"},
@@ -199,6 +207,7 @@ static const struct key teacher_keys[] = {
 	{"weight", KEY_REAL, AT(teacher_spec, weight), NULL, "1.0", .max = 1e9, .doc = "of its soft targets, relative to the other teachers"},
 	{"domains", KEY_NAMED, AT(teacher_spec, domains), .section = &share_section, .doc = "weights in some domains, by name; in the others it weighs `weight`"},
 	{"compute", KEY_CHOICE, AT(teacher_spec, compute), NULL, "same", .choices = teacher_computes, .doc = "matrix products of its forward pass; same: as the recipe's `compute`"},
+	{"trim", KEY_SECTION, AT(teacher_spec, trim), .section = &trim_section, .doc = "before anything else, drop tokens from a single given teacher: its students, their tokenizer and all evaluation have the smaller vocabulary; absent: all stay"},
 	{0},
 };
 const struct section teacher_section = {"teacher", "the large model, from which students inherit; of several it is the first, and inner losses are its", sizeof(struct teacher_spec), teacher_keys, "model", NULL};

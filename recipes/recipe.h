@@ -119,6 +119,10 @@ struct share_spec {
 	const struct yaml_node *at;
 	double weight;
 };
+struct trim_spec {
+	const struct yaml_node *at;
+	int64_t max_tokens, min_count, multiple;
+};
 enum { TEACHER_COMPUTE_SAME, TEACHER_COMPUTE_FP32, TEACHER_COMPUTE_BF16 };
 struct teacher_spec {
 	const struct yaml_node *at;
@@ -128,6 +132,7 @@ struct teacher_spec {
 	double weight;
 	struct named_list domains; /* struct share_spec */
 	int compute;
+	struct trim_spec *trim;
 };
 struct generate_spec {
 	const struct yaml_node *at;

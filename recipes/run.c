@@ -6,6 +6,7 @@
 #include "recipes/preflight.h"
 #include "recipes/stage.h"
 #include "recipes/stage_student.h"
+#include "recipes/stage_trim.h"
 #include "recipes/student_stages.h"
 #include "recipes/teachers.h"
 #include "results/report.h"
@@ -138,6 +139,7 @@ int run_recipe(const struct run_options *o, struct err *e)
 	TRY(fsio_mkdirs(run.dir, e));
 	TRY(fsio_lock(run.dir, &run.lock_fd, e));
 	TRY(manifest_open(&run, e));
+	TRY(stage_trim(&run, e));
 	TRY(corpus_open(&run.corpus, r->data, run.dir, run.teachers[0].dir ? run.teachers[0].dir : r->teacher->init->model, e));
 	TRY(preflight_vocabularies(&run, e));
 	TRY(run_stages(&run, e));

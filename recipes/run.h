@@ -15,6 +15,7 @@ struct run_teacher {
 	uint64_t hash;
 	struct ops *ops;        /* of its forward pass: run->ops, or its own where its compute differs */
 	double share[RESULT_MAX_EVALS]; /* by domain; those of all teachers add up to 1 */
+	const char *note;       /* what was done to it, for the report; NULL: nothing */
 };
 struct run {
 	struct recipe recipe;

@@ -327,7 +327,9 @@ int stage_given_teacher(const struct run *run, struct err *e)
 		snprintf(r->name, sizeof r->name, "teacher");
 		snprintf(r->role, sizeof r->role, "teacher");
 		snprintf(r->init, sizeof r->init, "model");
-		snprintf(r->model, sizeof r->model, "%s", run->teachers[0].dir);
+		snprintf(r->model, sizeof r->model, "%s", run->spec->teacher->trim ? "../trimmed/model" : run->teachers[0].dir);
+		if (run->teachers[0].note)
+			snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", run->teachers[0].note);
 		TRY(write_result(run, r, at, run->teachers[0].dir, run->teachers[0].hash, 0, NULL, e));
 		TRY(stage_finish(at, e));
 	}
