@@ -110,6 +110,12 @@ int fsio_map(struct mapping *m, const char *path, struct err *e)
 	return 0;
 }
 
+void fsio_map_forget(const void *data, size_t n_bytes)
+{
+	uintptr_t before = (uintptr_t)data % (uintptr_t)sysconf(_SC_PAGESIZE);
+	madvise((void *)((uintptr_t)data - before), n_bytes + before, MADV_DONTNEED);
+}
+
 void fsio_unmap(struct mapping *m)
 {
 	if (m->n_bytes)

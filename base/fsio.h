@@ -28,6 +28,8 @@ struct mapping {
 	size_t n_bytes;
 };
 int fsio_map(struct mapping *m, const char *path, struct err *e);
+/* The pages of a part of a mapping that was read are no longer resident; reading it again brings them back. */
+void fsio_map_forget(const void *data, size_t n_bytes);
 /* Zeroes *m; a zeroed mapping is fine. */
 void fsio_unmap(struct mapping *m);
 

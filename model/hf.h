@@ -38,4 +38,13 @@ struct hf_save_options {
  * Refuses a directory that already holds a model. */
 int hf_save(const char *dir, const struct param_layout *, const float *flat, const struct hf_save_options *, struct err *);
 
+/* Weights that are made while they are written: read puts rows [first, first + n) of a tensor of the layout (elements of a
+ * vector) into out, of `type`. Asked for once each, in order. */
+struct hf_rows {
+	void (*read)(void *user, int tensor, size_t first, size_t n, void *out, enum dtype type);
+	void *user;
+};
+/* hf_save of such weights: the same files, with memory for a few MiB. */
+int hf_save_rows(const char *dir, const struct param_layout *, const struct hf_rows *, const struct hf_save_options *, struct err *);
+
 #endif

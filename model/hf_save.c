@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define DEFAULT_SHARD_BYTES 5000000000u
-#define CHUNK_ELEMS ((size_t)1 << 16)
+#define CHUNK_ELEMS ((size_t)1 << 20)
 #define SINGLE "model.safetensors"
 
 static const char *const travelling[] = {
@@ -19,17 +19,28 @@ static const char *const travelling[] = {
 struct save {
 	const char *dir;
 	const struct param_layout *layout;
-	const float *flat;
+	const struct hf_rows *rows;
 	enum dtype dtype;
 	size_t shard_bytes;
 	int *first; /* (n_shards + 1) index of each shard's first tensor */
 	int n_shards;
-	char *chunk; /* (CHUNK_ELEMS) of dtype */
+	char *chunk; /* rows_at_once() of any tensor */
 };
+
+static size_t row_elems(const struct hf_tensor *t)
+{
+	return t->cols ? t->cols : 1;
+}
+
+static size_t rows_at_once(const struct hf_tensor *t)
+{
+	size_t fit = CHUNK_ELEMS / row_elems(t);
+	return fit < 1 ? 1 : fit < t->rows ? fit : t->rows;
+}
 
 static size_t tensor_elems(const struct hf_tensor *t)
 {
-	return t->rows * (t->cols ? t->cols : 1);
+	return t->rows * row_elems(t);
 }
 
 static void plan_shards(struct save *s)
@@ -55,13 +66,14 @@ static void shard_name(const struct save *s, int shard, char *out, size_t size)
 		snprintf(out, size, "model-%05d-of-%05d.safetensors", shard + 1, s->n_shards);
 }
 
-static int write_tensor(const struct save *s, struct safetensors_writer *w, const struct hf_tensor *t, struct err *e)
+static int write_tensor(const struct save *s, struct safetensors_writer *w, int tensor, struct err *e)
 {
-	size_t n = tensor_elems(t);
-	for (size_t i = 0; i < n; i += CHUNK_ELEMS) {
-		size_t k = n - i < CHUNK_ELEMS ? n - i : CHUNK_ELEMS;
-		dtype_convert(s->chunk, s->dtype, s->flat + t->offset + i, DTYPE_F32, k);
-		if (safetensors_write(w, s->chunk, k * dtype_size(s->dtype), e) < 0)
+	const struct hf_tensor *t = &s->layout->tensors[tensor];
+	size_t step = rows_at_once(t), n_row = row_elems(t) * dtype_size(s->dtype);
+	for (size_t i = 0; i < t->rows; i += step) {
+		size_t n = t->rows - i < step ? t->rows - i : step;
+		s->rows->read(s->rows->user, tensor, i, n, s->chunk, s->dtype);
+		if (safetensors_write(w, s->chunk, n * n_row, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -82,7 +94,7 @@ static int write_shard(const struct save *s, int shard, struct err *e)
 		safetensors_declare(w, tensors[i].name, s->dtype, tensors[i].cols ? 2 : 1,
 				    (const size_t[]){tensors[i].rows, tensors[i].cols});
 	for (int i = s->first[shard]; i < s->first[shard + 1]; i++)
-		TRY(write_tensor(s, w, &tensors[i], e));
+		TRY(write_tensor(s, w, i, e));
 	rc = safetensors_commit(w, e);
 	w = NULL;
 out:
@@ -121,12 +133,22 @@ static int write_index(const struct save *s, struct err *e)
 			  json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map), e);
 }
 
+static size_t chunk_elems(const struct param_layout *layout)
+{
+	size_t most = 1;
+	for (int i = 0; i < layout->n_tensors; i++) {
+		size_t n = rows_at_once(&layout->tensors[i]) * row_elems(&layout->tensors[i]);
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
 static int write_weights(struct save *s, struct err *e)
 {
 	char *left_over = NULL;
 	int rc = -1;
 	s->first = calloc((size_t)s->layout->n_tensors + 1, sizeof *s->first);
-	s->chunk = malloc(CHUNK_ELEMS * dtype_size(s->dtype));
+	s->chunk = malloc(chunk_elems(s->layout) * dtype_size(s->dtype));
 	if (!s->first || !s->chunk || asprintf(&left_over, "%s/%s", s->dir, SINGLE) < 0) {
 		err_run(e, "%s: out of memory", s->dir);
 		goto out;
@@ -173,10 +195,10 @@ static int refuse_model(const char *dir, struct err *e)
 	return there ? err_run(e, "%s: holds a model already (config.json); name another directory", dir) : 0;
 }
 
-int hf_save(const char *dir, const struct param_layout *layout, const float *flat, const struct hf_save_options *o,
-	    struct err *e)
+int hf_save_rows(const char *dir, const struct param_layout *layout, const struct hf_rows *rows, const struct hf_save_options *o,
+		 struct err *e)
 {
-	struct save s = {.dir = dir, .layout = layout, .flat = flat, .dtype = o->dtype,
+	struct save s = {.dir = dir, .layout = layout, .rows = rows, .dtype = o->dtype,
 			 .shard_bytes = o->shard_bytes ? o->shard_bytes : DEFAULT_SHARD_BYTES};
 	struct arch arch = layout->arch;
 	int rc = -1;
@@ -190,4 +212,23 @@ int hf_save(const char *dir, const struct param_layout *layout, const float *fla
 	rc = 0;
 out:
 	return rc;
+}
+
+struct flat {
+	const struct param_layout *layout;
+	const float *elems;
+};
+
+static void flat_rows(void *user, int tensor, size_t first, size_t n, void *out, enum dtype type)
+{
+	const struct flat *f = user;
+	const struct hf_tensor *t = &f->layout->tensors[tensor];
+	dtype_convert(out, type, f->elems + t->offset + first * row_elems(t), DTYPE_F32, n * row_elems(t));
+}
+
+int hf_save(const char *dir, const struct param_layout *layout, const float *flat, const struct hf_save_options *o,
+	    struct err *e)
+{
+	struct flat f = {layout, flat};
+	return hf_save_rows(dir, layout, &(struct hf_rows){flat_rows, &f}, o, e);
 }

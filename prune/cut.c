@@ -1,152 +1,166 @@
-/* Moving the numbers: every parameter is rows by columns of kept units, each with its factor. */
+/* Which numbers go where: the rows and columns of every tensor, and whence they come; prune/cut_part.c moves them. */
 #include "prune/cut.h"
+
+#include "base/fsio.h"
+#include "prune/cut_part.h"
 
 #include <string.h>
 
-/* The target's entries along one side of a matrix: entry i belongs to unit units[i / width] (NULL: unit i / width) + shift of
- * the source, and carries its z (NULL: 1). */
-struct axis {
-	size_t n, width;
-	const int *units;
-	const float *z;
-	size_t shift;
-};
+#define SPAN_BYTES ((size_t)4 << 20)
 
-static size_t source_of(const struct axis *a, size_t i, float *factor)
-{
-	size_t unit = (a->units ? (size_t)a->units[i / a->width] : i / a->width) + a->shift;
-	*factor *= a->z ? a->z[unit] : 1;
-	return unit * a->width + i % a->width;
-}
-
-/* dst (rows->n, cols->n) = factors * rows and columns of src (…, src_cols); += where the rows are shifted. */
-static void copy_part(float *dst, const struct axis *rows, const struct axis *cols, const float *src, size_t src_cols,
-		      float scale)
-{
-	for (size_t r = 0; r < rows->n; r++) {
-		float row_factor = scale;
-		const float *from = src + source_of(rows, r, &row_factor) * src_cols;
-		for (size_t c = 0; c < cols->n; c++) {
-			float factor = row_factor;
-			size_t at = source_of(cols, c, &factor);
-			float *to = &dst[r * cols->n + c];
-			*to = rows->shift ? *to + factor * from[at] : factor * from[at];
-		}
-	}
-}
-
-/* One layer's (or the globals') view of both models. */
 struct cut {
 	const struct param_layout *source, *target;
-	const float *src;
-	float *dst;
-	int from, to;   /* layer of the source and of the target; -1: globals */
-	int merge;      /* groups of the source in one of the target */
-	float layer_z;
-	struct axis hidden, hidden_z, q, k, context, ffn, ffn_z; /* kept units; _z and context: with their factors */
+	const struct kept *kept;
+	struct host_masks z;
+	const struct hf_model *files; /* where the source lies when it is streamed */
 };
 
-static const struct axis one_column = {1, 1, NULL, NULL, 0};
-
-/* Copies rows of a parameter that the family may lack. The part starts at row src_row of the source, dst_row of the target. */
-static void copy_rows(const struct cut *c, enum param_kind kind, size_t src_row, size_t dst_row, const struct axis *rows,
-		      const struct axis *cols, size_t src_cols, float scale)
+static struct cut_axis all_of(int n)
 {
-	size_t from = c->source->offsets[(size_t)(c->from + 1) * PARAM_KINDS + kind];
-	size_t to = c->target->offsets[(size_t)(c->to + 1) * PARAM_KINDS + kind];
-	if (from == SIZE_MAX)
-		return;
-	copy_part(c->dst + to + dst_row * cols->n, rows, cols, c->src + from + src_row * src_cols, src_cols, scale);
+	return (struct cut_axis){(size_t)n, 1, NULL, NULL};
 }
 
-static void copy_vector(const struct cut *c, enum param_kind kind, const struct axis *rows, float scale)
+static struct cut_axis hidden_axis(const struct cut *c, bool with_z)
 {
-	copy_rows(c, kind, 0, 0, rows, &one_column, 1, scale);
+	return (struct cut_axis){(size_t)c->target->arch.shape.C, 1, c->kept->hidden, with_z ? c->z.hidden : NULL};
 }
 
-/* (q | k | v) rows of the weight, or, with one column, of the bias. */
-static void copy_qkv(const struct cut *c, enum param_kind kind, const struct axis *cols, size_t src_cols)
-{
-	const struct shape *s = &c->source->arch.shape;
-	size_t HD = (size_t)s->HD, src_q = (size_t)s->NH * HD, src_kv = (size_t)s->NKV * HD;
-	copy_rows(c, kind, 0, 0, &c->q, cols, src_cols, 1);
-	for (int i = 0; i < c->merge; i++) { /* the mean of a run of groups */
-		struct axis k = c->k;
-		k.shift = (size_t)i;
-		copy_rows(c, kind, src_q, c->q.n, &k, cols, src_cols, 1 / (float)c->merge);
-		copy_rows(c, kind, src_q + src_kv, c->q.n + c->k.n, &k, cols, src_cols, 1 / (float)c->merge);
-	}
-}
-
-static void copy_gate_up(const struct cut *c, enum param_kind kind, const struct axis *cols, size_t src_cols)
-{
-	copy_rows(c, kind, 0, 0, &c->ffn, cols, src_cols, 1);
-	copy_rows(c, kind, (size_t)c->source->arch.shape.F, c->ffn.n, &c->ffn, cols, src_cols, 1);
-}
-
-static void cut_globals(const struct cut *c)
-{
-	const struct shape *s = &c->source->arch.shape;
-	const struct axis words = {(size_t)s->V, 1, NULL, NULL, 0};
-	size_t C = (size_t)s->C;
-	copy_rows(c, PARAM_EMBED, 0, 0, &words, &c->hidden_z, C, 1);
-	copy_rows(c, PARAM_HEAD, 0, 0, &words, &c->hidden, C, 1);
-	/* A tied head already carries z through the embedding. */
-	copy_vector(c, PARAM_FINAL_NORM, c->source->arch.tied ? &c->hidden : &c->hidden_z, 1);
-}
-
-static void cut_layer(const struct cut *c)
-{
-	const struct shape *s = &c->source->arch.shape;
-	const struct axis head_width = {(size_t)s->HD, 1, NULL, NULL, 0};
-	size_t C = (size_t)s->C;
-	copy_vector(c, PARAM_ATTN_NORM, &c->hidden_z, 1);
-	copy_qkv(c, PARAM_QKV, &c->hidden, C);
-	copy_qkv(c, PARAM_QKV_BIAS, &one_column, 1);
-	copy_vector(c, PARAM_Q_NORM, &head_width, 1);
-	copy_vector(c, PARAM_K_NORM, &head_width, 1);
-	copy_rows(c, PARAM_O, 0, 0, &c->hidden_z, &c->context, (size_t)s->NH * (size_t)s->HD, c->layer_z);
-	copy_vector(c, PARAM_O_BIAS, &c->hidden_z, c->layer_z);
-	copy_vector(c, PARAM_FFN_NORM, &c->hidden_z, 1);
-	copy_gate_up(c, PARAM_GATE_UP, &c->hidden, C);
-	copy_gate_up(c, PARAM_GATE_UP_BIAS, &one_column, 1);
-	copy_rows(c, PARAM_DOWN, 0, 0, &c->hidden_z, &c->ffn_z, (size_t)s->F, c->layer_z);
-	copy_vector(c, PARAM_DOWN_BIAS, &c->hidden_z, c->layer_z);
-}
-
-/* The kept units of the layer that becomes layer i. */
-static void enter_layer(struct cut *c, int i, const struct kept *kept, const struct host_masks *z)
+/* Columns and rows of query heads, in layer i of the target and `from` of the source. */
+static struct cut_axis head_axis(const struct cut *c, int i, int from, bool with_z)
 {
 	const struct shape *s = &c->source->arch.shape, *t = &c->target->arch.shape;
-	size_t HD = (size_t)s->HD, n = (size_t)i, l = (size_t)kept->layers[i];
-	c->to = i;
-	c->from = kept->layers[i];
-	c->layer_z = z->layers ? z->layers[l] : 1;
-	c->q = (struct axis){(size_t)t->NH * HD, HD, kept->heads + n * (size_t)t->NH, NULL, 0};
-	c->k = (struct axis){(size_t)t->NKV * HD, HD, kept->groups + n * (size_t)t->NKV, NULL, 0};
-	c->context = c->q;
-	c->context.z = z->heads ? z->heads + l * (size_t)s->NH : NULL;
-	c->ffn = (struct axis){(size_t)t->F, 1, kept->ffn + n * (size_t)t->F, NULL, 0};
-	c->ffn_z = c->ffn;
-	c->ffn_z.z = z->ffn ? z->ffn + l * (size_t)s->F : NULL;
+	const float *z = with_z && c->z.heads ? c->z.heads + (size_t)from * (size_t)s->NH : NULL;
+	return (struct cut_axis){(size_t)t->NH * (size_t)t->HD, (size_t)t->HD, c->kept->heads + (size_t)i * (size_t)t->NH, z};
+}
+
+static struct cut_axis group_axis(const struct cut *c, int i)
+{
+	const struct shape *t = &c->target->arch.shape;
+	return (struct cut_axis){(size_t)t->NKV * (size_t)t->HD, (size_t)t->HD, c->kept->groups + (size_t)i * (size_t)t->NKV, NULL};
+}
+
+static struct cut_axis ffn_axis(const struct cut *c, int i, int from, bool with_z)
+{
+	size_t F = (size_t)c->target->arch.shape.F;
+	const float *z = with_z && c->z.ffn ? c->z.ffn + (size_t)from * (size_t)c->source->arch.shape.F : NULL;
+	return (struct cut_axis){F, 1, c->kept->ffn + (size_t)i * F, z};
+}
+
+/* The tensor of the source that becomes tensor i of the target. Both lists have the same names: embedding, layer by layer, the
+ * rest. */
+static int source_tensor(const struct cut *c, int i)
+{
+	int layer = c->target->tensors[i].layer, n_rest = c->source->arch.tied ? 1 : 2;
+	int per_layer = (c->target->n_tensors - 1 - n_rest) / c->target->arch.shape.L;
+	if (layer >= 0)
+		return i + (c->kept->layers[layer] - layer) * per_layer;
+	return i == 0 ? 0 : i + c->source->n_tensors - c->target->n_tensors;
+}
+
+/* q is the first tensor of the fused ones, k and v are made of groups. */
+static void project_qkv(const struct cut *c, const struct hf_tensor *t, int from, struct cut_part *out)
+{
+	bool q = t->offset == c->target->offsets[(size_t)(t->layer + 1) * PARAM_KINDS + t->kind];
+	out->rows = q ? head_axis(c, t->layer, from, false) : group_axis(c, t->layer);
+	out->merge = q ? 1 : c->kept->merge;
+	out->scale = 1 / (float)out->merge;
+}
+
+static struct cut_part part_of(const struct cut *c, int i)
+{
+	const struct hf_tensor *t = &c->target->tensors[i], *s = &c->source->tensors[source_tensor(c, i)];
+	int from = t->layer < 0 ? -1 : c->kept->layers[t->layer];
+	float layer_z = t->layer >= 0 && c->z.layers ? c->z.layers[from] : 1;
+	struct cut_part p = {.cols = t->cols ? hidden_axis(c, false) : all_of(1), .src_cols = s->cols ? s->cols : 1, .scale = 1, .merge = 1};
+	switch (t->kind) {
+	case PARAM_EMBED:
+		p.rows = all_of(c->source->arch.shape.V);
+		p.cols = hidden_axis(c, true);
+		break;
+	case PARAM_HEAD:
+		p.rows = all_of(c->source->arch.shape.V);
+		break;
+	case PARAM_FINAL_NORM: /* a tied head already carries z through the embedding */
+		p.rows = hidden_axis(c, !c->source->arch.tied);
+		break;
+	case PARAM_ATTN_NORM:
+	case PARAM_FFN_NORM:
+		p.rows = hidden_axis(c, true);
+		break;
+	case PARAM_QKV:
+	case PARAM_QKV_BIAS:
+		project_qkv(c, t, from, &p);
+		break;
+	case PARAM_Q_NORM:
+	case PARAM_K_NORM:
+		p.rows = all_of(c->source->arch.shape.HD);
+		break;
+	case PARAM_GATE_UP:
+	case PARAM_GATE_UP_BIAS:
+		p.rows = ffn_axis(c, t->layer, from, false);
+		break;
+	case PARAM_O:
+	case PARAM_DOWN:
+		p.cols = t->kind == PARAM_O ? head_axis(c, t->layer, from, true) : ffn_axis(c, t->layer, from, true);
+		p.rows = hidden_axis(c, true);
+		p.scale = layer_z;
+		break;
+	case PARAM_O_BIAS:
+	case PARAM_DOWN_BIAS:
+		p.rows = hidden_axis(c, true);
+		p.scale = layer_z;
+		break;
+	case PARAM_KINDS:
+		BUG_ON(true);
+	}
+	return p;
+}
+
+static struct cut cut_of(const struct param_layout *source, const struct param_layout *target, const struct kept *kept,
+			 const struct host_masks *z)
+{
+	BUG_ON(source->arch.shape.HD != target->arch.shape.HD || source->arch.shape.V != target->arch.shape.V);
+	BUG_ON(source->arch.tied != target->arch.tied || kept->merge < 1);
+	return (struct cut){.source = source, .target = target, .kept = kept, .z = z ? *z : (struct host_masks){0}};
 }
 
 void prune_cut(const struct param_layout *source, const float *src, const struct param_layout *target, float *dst,
 	       const struct kept *kept, const struct host_masks *z)
 {
-	static const struct host_masks ones = {0};
-	size_t C = (size_t)target->arch.shape.C;
-	struct cut c = {.source = source, .target = target, .src = src, .dst = dst, .from = -1, .to = -1, .merge = kept->merge};
-	BUG_ON(source->arch.shape.HD != target->arch.shape.HD || source->arch.shape.V != target->arch.shape.V);
-	BUG_ON(source->arch.tied != target->arch.tied || kept->merge < 1);
-	if (!z)
-		z = &ones;
-	c.hidden = (struct axis){C, 1, kept->hidden, NULL, 0};
-	c.hidden_z = (struct axis){C, 1, kept->hidden, z->hidden, 0};
+	struct cut c = cut_of(source, target, kept, z);
 	memset(dst, 0, target->n_elems * sizeof *dst);
-	cut_globals(&c);
-	for (int i = 0; i < target->arch.shape.L; i++) {
-		enter_layer(&c, i, kept, z);
-		cut_layer(&c);
+	for (int i = 0; i < target->n_tensors; i++) {
+		struct cut_part p = part_of(&c, i);
+		const float *from = src + source->tensors[source_tensor(&c, i)].offset;
+		cut_part_rows(&p, from, DTYPE_F32, 0, p.rows.n, dst + target->tensors[i].offset, DTYPE_F32);
 	}
+}
+
+/* In spans of the source; what was read is given back at once, so that the source never becomes resident. */
+static void stream_rows(void *user, int tensor, size_t first, size_t n, void *out, enum dtype type)
+{
+	const struct cut *c = user;
+	const struct safetensor *from = c->files->tensors[source_tensor(c, tensor)];
+	struct cut_part p = part_of(c, tensor);
+	size_t n_line = p.src_cols * dtype_size(from->dtype), step = SPAN_BYTES / n_line + 1;
+	for (size_t i = 0; i < n; i += step) {
+		size_t k = n - i < step ? n - i : step;
+		size_t last = cut_axis_source(&p.rows, first + i + k - 1) + (size_t)(p.merge - 1) * p.rows.width;
+		cut_part_rows(&p, from->data, from->dtype, first + i, k, (char *)out + i * p.cols.n * dtype_size(type), type);
+		fsio_map_forget(from->data, (last + 1) * n_line);
+	}
+}
+
+int prune_cut_files(const struct hf_model *source, const struct arch *target, const struct kept *kept, const struct host_masks *z,
+		    const char *dir, const struct hf_save_options *o, struct err *e)
+{
+	struct param_layout layout;
+	struct cut c;
+	if (param_layout_init(&layout, target, e) < 0)
+		return -1;
+	c = cut_of(&source->layout, &layout, kept, z);
+	c.files = source;
+	int rc = hf_save_rows(dir, &layout, &(struct hf_rows){stream_rows, &c}, o, e);
+	param_layout_release(&layout);
+	return rc;
 }

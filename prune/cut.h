@@ -1,11 +1,12 @@
 /* Surgery: a model and its masks become a smaller model with exactly the target shape, whose forward equals the masked one.
  * Folding: hidden z into the embedding (once, when tied), norm weights, rows and biases of o and down; head z into o's
  * columns; ffn z into down's columns; layer z into o and down (and their biases). The final norm carries hidden z unless
- * the head is tied. Which units survive is prune/kept.c, moving the numbers prune/cut.c. Test: tests/test_cut.c */
+ * the head is tied. Which units survive is prune/kept.c, what they become prune/cut.c. Tests: tests/test_cut.c,
+ * tests/test_cut_files.c */
 #ifndef PRUNE_CUT_H
 #define PRUNE_CUT_H
 
-#include "model/params.h"
+#include "model/hf.h"
 #include "prune/mask_learner.h"
 
 /* The units that survive, ascending. Arrays in one block. */
@@ -32,5 +33,9 @@ void kept_release(struct kept *); /* a zeroed struct is fine */
  * architectures differ in shape alone, and kept fits them. z: arrays of the source, may be NULL: no folding. */
 void prune_cut(const struct param_layout *source, const float *src, const struct param_layout *target, float *dst,
                const struct kept *, const struct host_masks *z);
+/* The same from the files of a model into a Hugging Face directory, as hf_save of prune_cut would write it, byte for byte, with
+ * memory for a few MiB: rows are read, cut and written, and their pages given back. Failures are hf_save's. */
+int prune_cut_files(const struct hf_model *source, const struct arch *target, const struct kept *, const struct host_masks *z,
+                    const char *dir, const struct hf_save_options *, struct err *);
 
 #endif

@@ -1,11 +1,9 @@
-/* Verbs that score, cut and compare: eval, cut, compare. */
+/* Verbs that score and compare: eval, compare. */
 #include "base/fsio.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/progress.h"
 #include "kernels/ops.h"
-#include "prune/cut.h"
-#include "recipes/recipe.h"
 #include "recipes/stage.h"
 #include "recipes/verbs.h"
 #include "results/loaded_model.h"
@@ -110,150 +108,6 @@ out:
 	loaded_model_close(&teacher);
 	loaded_model_close(&m);
 	ops_cpu_close(ops);
-	return rc;
-}
-
-/* ---- cut ---- */
-
-static int parse_layers(const char *text, int *out, int max, int *n, struct err *e)
-{
-	*n = 0;
-	for (const char *at = text;; at++) {
-		char *end;
-		long v = strtol(at, &end, 10);
-		if (end == at || (*end && *end != ',') || *n == max || v < 0 || v > 100000)
-			return err_user(e, "--layers: expected layer numbers with commas between them, found '%s'", text);
-		out[(*n)++] = (int)v;
-		at = end;
-		if (!*end)
-			return 0;
-	}
-}
-
-static int parse_target(const char *text, struct target *out, struct err *e)
-{
-	struct yaml_tree t = {0};
-	struct pool pool = {0};
-	void *shape;
-	int rc = -1;
-	TRY(yaml_parse_text(&t, "--target", text, strlen(text), e));
-	TRY(section_parse(&shape, &shape_section, t.root, &pool, e));
-	*out = recipe_target(shape, NULL);
-	rc = 0;
-out:
-	pool_release(&pool);
-	yaml_release(&t);
-	return rc;
-}
-
-static int count_kept(const float *z, int from, int n)
-{
-	int kept = 0;
-	for (int i = 0; i < n; i++)
-		kept += z[from + i] != 0;
-	return kept;
-}
-
-/* The shape that masks themselves have: their counts in the first kept layer. */
-static struct target masks_shape(const struct arch *a, const struct host_masks *z)
-{
-	const struct shape *s = &a->shape;
-	int l = 0, group = s->NH / s->NKV, groups = 0;
-	while (z->layers && l + 1 < s->L && z->layers[l] == 0)
-		l++;
-	for (int g = 0; z->heads && g < s->NKV; g++)
-		groups += count_kept(z->heads, l * s->NH + g * group, group) > 0;
-	return (struct target){.layers = z->layers ? count_kept(z->layers, 0, s->L) : 0, .hidden = z->hidden ? count_kept(z->hidden, 0, s->C) : 0,
-			       .heads = z->heads ? count_kept(z->heads, l * s->NH, s->NH) : 0, .kv_heads = groups,
-			       .intermediate = z->ffn ? count_kept(z->ffn, l * s->F, s->F) : 0};
-}
-
-struct cutting {
-	struct hf_model hf;
-	struct host_masks z;
-	void *block;
-	struct kept kept;
-	struct arch arch;
-};
-
-static int choose_kept(const struct cli_args *a, struct cutting *c, struct err *e)
-{
-	const struct arch *source = &c->hf.layout.arch;
-	struct target target;
-	int layers[1000], n;
-	if (!cli_get(a, "--masks") == !cli_get(a, "--layers"))
-		return err_user(e, "cut: expected --masks FILE or --layers LIST");
-	if (cli_get(a, "--layers") && cli_get(a, "--target"))
-		return err_user(e, "cut: --target goes with --masks; --layers keeps whole layers");
-	if (cli_get(a, "--layers")) {
-		if (parse_layers(cli_get(a, "--layers"), layers, 1000, &n, e) < 0 || kept_from_layers(&c->kept, source, layers, n, e) < 0)
-			return -1;
-		c->arch = *source;
-		c->arch.shape.L = n;
-		return 0;
-	}
-	if (verb_path(cli_get(a, "--masks"), e) < 0 || masks_load(cli_get(a, "--masks"), source, &c->z, &c->block, e) < 0)
-		return -1;
-	target = masks_shape(source, &c->z);
-	if (cli_get(a, "--target") && parse_target(cli_get(a, "--target"), &target, e) < 0)
-		return -1;
-	if (target_arch(&c->arch, source, &target, e) < 0)
-		return -1;
-	return kept_from_masks(&c->kept, source, &c->arch, &c->z, e);
-}
-
-static int write_cut(const struct cli_args *a, const struct cutting *c, struct err *e)
-{
-	struct hf_save_options o = {.dtype = c->arch.dtype, .copy_from = a->positional[0], .config_from = c->hf.config};
-	struct param_layout layout = {0};
-	float *from = malloc(c->hf.layout.n_elems * sizeof *from), *to = NULL;
-	int rc = -1;
-	TRY(param_layout_init(&layout, &c->arch, e));
-	to = malloc(layout.n_elems * sizeof *to);
-	if (!from || !to) {
-		err_run(e, "out of memory for the weights of %s", a->positional[0]);
-		goto out;
-	}
-	hf_read_f32(&c->hf, from);
-	prune_cut(&c->hf.layout, from, &layout, to, &c->kept, c->block ? &c->z : NULL);
-	TRY(hf_save(cli_get(a, "--out"), &layout, to, &o, e));
-	rc = 0;
-out:
-	free(from);
-	free(to);
-	param_layout_release(&layout);
-	return rc;
-}
-
-/* What lies there is somebody's: a model would be written over files of the same names. */
-static int check_empty(const char *dir, struct err *e)
-{
-	DIR *d = opendir(dir);
-	int rc = 0;
-	for (const struct dirent *entry; d && rc == 0 && (entry = readdir(d));)
-		if (entry->d_name[0] != '.')
-			rc = err_user(e, "cut: %s: is not empty (%s); name another directory", dir, entry->d_name);
-	if (d)
-		closedir(d);
-	return rc;
-}
-
-int verb_cut(const struct cli_args *a, struct err *e)
-{
-	struct cutting c = {0};
-	int rc = -1;
-	TRY(check_empty(cli_get(a, "--out"), e));
-	TRY(verb_path(a->positional[0], e));
-	TRY(hf_open(&c.hf, a->positional[0], e));
-	TRY(choose_kept(a, &c, e));
-	TRY(write_cut(a, &c, e));
-	const struct shape *s = &c.arch.shape;
-	log_line("%s: %d layers, hidden %d, %d/%d heads, FFN %d, %zu parameters", cli_get(a, "--out"), s->L, s->C, s->NH, s->NKV, s->F, arch_n_params(&c.arch));
-	rc = 0;
-out:
-	kept_release(&c.kept);
-	free(c.block);
-	hf_close(&c.hf);
 	return rc;
 }
 

@@ -97,8 +97,10 @@ static const struct cli_option generate_options[] = {
 };
 static const struct cli_option cut_options[] = {
 	{"--masks", "FILE", NULL, false, false, "masks.safetensors of a mask phase"},
-	{"--layers", "0,2,4", NULL, false, false, "keep these layers instead"},
-	{"--target", "SHAPE", NULL, false, false, "as in a recipe: {layers: 4, hidden: 128}; the masks must have exactly this shape"},
+	{"--scores", "FILE", NULL, false, false, "or importance.safetensors of an importance init: the best units stay"},
+	{"--layers", "0,2,4", NULL, false, false, "or a list: these layers stay whole"},
+	{"--target", "SHAPE", NULL, false, false, "as in a recipe: {layers: 4, hidden: 128}; scores need it, masks must have exactly this shape"},
+	{"--merge-kv", NULL, NULL, false, false, "with --scores: key-value heads are averaged in runs instead of dropped"},
 	{"--out", "DIR", NULL, true, false, "Hugging Face directory to write"},
 	END,
 };
@@ -125,7 +127,7 @@ const struct cli_verb verbs[] = {
 	{"logits", "MODEL", 1, 1, logits_options, "Exact fp32 logits of one sequence, for whoever wants to check us.", verb_logits},
 	{"tokenize", "MODEL FILE", 2, 2, tokenize_options, "Token ids of every document of a file.", verb_tokenize},
 	{"generate", "MODEL", 1, 1, generate_options, "Text from a model.", verb_generate},
-	{"cut", "MODEL", 1, 1, cut_options, "Surgery alone: a smaller model from masks or a list of layers.", verb_cut},
+	{"cut", "MODEL", 1, 1, cut_options, "Surgery alone: a smaller model from masks, scores or a list of layers. Streams: needs memory for a few MiB, whatever the model's size.", verb_cut},
 	{"trim", "MODEL", 1, 1, trim_options, "A smaller vocabulary: drops the tokens that a text does not use; the text's pieces and the logits of what stays don't change.", verb_trim},
 	{"compare", "DIR...", 1, CLI_MAX, compare_options, "The table and the report over finished runs (their directories, or single result directories).", verb_compare},
 	{"keys", "", 0, 0, no_options, "Every key of the recipe language, as Markdown tables.", verb_keys},

@@ -1,4 +1,4 @@
-/* Small models of every family with weights in which nothing is trivial, and their logits with and without masks: what
+/* Small models of every family with weights in which nothing is trivial, masks, and their logits with and without: what
  * tests of cuts share. */
 #ifndef TESTS_CUT_WORLD_H
 #define TESTS_CUT_WORLD_H
@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "model/transformer.h"
 #include "prune/cut.h"
+#include "prune/target.h"
 
 #define CUT_NMSE 1e-10
 #define CUT_WORST 1e-4
@@ -54,6 +55,61 @@ static inline float *random_weights(const struct param_layout *layout)
 			flat[k] = (norm ? 1 : 0) + 0.3f * rng_normal(3, RNG_TEST, 0, k);
 	}
 	return flat;
+}
+
+static const struct target cut_targets[] = {
+	{.hidden = 12},
+	{.layers = 2},
+	{.heads = 4},
+	{.heads = 3, .kv_heads = 1},
+	{.heads = 2, .kv_heads = 1},
+	{.intermediate = 7},
+	{.layers = 2, .hidden = 16, .heads = 4, .intermediate = 13},
+	{.layers = 1, .hidden = 12, .heads = 2, .kv_heads = 1, .intermediate = 5},
+};
+enum { N_CUT_TARGETS = sizeof cut_targets / sizeof *cut_targets };
+
+/* ---- masks with the right counts ---- */
+
+struct soft_masks {
+	float hidden[24], layers[3], heads[18], ffn[60];
+	struct host_masks z;
+};
+
+/* n_kept of n soft values in (0.2, 1), the rest 0, at random places. */
+static inline void random_row(float *z, int n, int n_kept, uint64_t seed)
+{
+	uint32_t order[32];
+	rng_permutation(seed, RNG_TEST, 1, (uint32_t)n, order);
+	for (int i = 0; i < n; i++)
+		z[order[i]] = i < n_kept ? 0.2f + 0.8f * rng_uniform(seed, RNG_TEST, 2, (uint64_t)i) : 0;
+}
+
+static inline void random_heads(float *z, const struct shape *s, const struct shape *t, uint64_t seed)
+{
+	float groups[8];
+	int size = s->NH / s->NKV;
+	random_row(groups, s->NKV, t->NKV, seed);
+	for (int g = 0; g < s->NKV; g++) {
+		random_row(z + g * size, size, t->NH / t->NKV, seed + 7 + (uint64_t)g);
+		for (int i = 0; i < size; i++)
+			z[g * size + i] *= groups[g];
+	}
+}
+
+static inline void random_masks(struct soft_masks *m, const struct shape *s, const struct shape *t, uint64_t seed)
+{
+	m->z = (struct host_masks){0};
+	random_row(m->hidden, s->C, t->C, seed);
+	random_row(m->layers, s->L, t->L, seed + 1);
+	for (int l = 0; l < s->L; l++) {
+		random_heads(m->heads + l * s->NH, s, t, seed + 100 + 10 * (uint64_t)l);
+		random_row(m->ffn + l * s->F, s->F, t->F, seed + 200 + (uint64_t)l);
+	}
+	m->z.hidden = t->C < s->C ? m->hidden : NULL;
+	m->z.layers = t->L < s->L ? m->layers : NULL;
+	m->z.heads = t->NH < s->NH ? m->heads : NULL;
+	m->z.ffn = t->F < s->F ? m->ffn : NULL;
 }
 
 /* ---- logits ---- */

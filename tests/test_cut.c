@@ -2,61 +2,6 @@
  * and one wrong factor anywhere shows. Measured noise floor of the comparison: worst element 3e-6, NMSE 1e-12. */
 #include "tests/cut_world.h"
 
-static const struct target targets[] = {
-	{.hidden = 12},
-	{.layers = 2},
-	{.heads = 4},
-	{.heads = 3, .kv_heads = 1},
-	{.heads = 2, .kv_heads = 1},
-	{.intermediate = 7},
-	{.layers = 2, .hidden = 16, .heads = 4, .intermediate = 13},
-	{.layers = 1, .hidden = 12, .heads = 2, .kv_heads = 1, .intermediate = 5},
-};
-enum { N_TARGETS = sizeof targets / sizeof *targets };
-
-/* ---- masks with the right counts ---- */
-
-struct soft_masks {
-	float hidden[24], layers[3], heads[18], ffn[60];
-	struct host_masks z;
-};
-
-/* n_kept of n soft values in (0.2, 1), the rest 0, at random places. */
-static void random_row(float *z, int n, int n_kept, uint64_t seed)
-{
-	uint32_t order[32];
-	rng_permutation(seed, RNG_TEST, 1, (uint32_t)n, order);
-	for (int i = 0; i < n; i++)
-		z[order[i]] = i < n_kept ? 0.2f + 0.8f * rng_uniform(seed, RNG_TEST, 2, (uint64_t)i) : 0;
-}
-
-static void random_heads(float *z, const struct shape *s, const struct shape *t, uint64_t seed)
-{
-	float groups[8];
-	int size = s->NH / s->NKV;
-	random_row(groups, s->NKV, t->NKV, seed);
-	for (int g = 0; g < s->NKV; g++) {
-		random_row(z + g * size, size, t->NH / t->NKV, seed + 7 + (uint64_t)g);
-		for (int i = 0; i < size; i++)
-			z[g * size + i] *= groups[g];
-	}
-}
-
-static void random_masks(struct soft_masks *m, const struct shape *s, const struct shape *t, uint64_t seed)
-{
-	m->z = (struct host_masks){0};
-	random_row(m->hidden, s->C, t->C, seed);
-	random_row(m->layers, s->L, t->L, seed + 1);
-	for (int l = 0; l < s->L; l++) {
-		random_heads(m->heads + l * s->NH, s, t, seed + 100 + 10 * (uint64_t)l);
-		random_row(m->ffn + l * s->F, s->F, t->F, seed + 200 + (uint64_t)l);
-	}
-	m->z.hidden = t->C < s->C ? m->hidden : NULL;
-	m->z.layers = t->L < s->L ? m->layers : NULL;
-	m->z.heads = t->NH < s->NH ? m->heads : NULL;
-	m->z.ffn = t->F < s->F ? m->ffn : NULL;
-}
-
 /* ---- one case: source, target, masks, cut ---- */
 
 struct cut_case {
@@ -99,9 +44,9 @@ static void masked_equals_cut_for_every_family_and_target(void **state)
 	struct test_distance worst = {0};
 	(void)state;
 	for (int v = 0; v < N_VARIANTS; v++)
-		for (int t = 0; t < N_TARGETS; t++) {
+		for (int t = 0; t < N_CUT_TARGETS; t++) {
 			struct cut_case c;
-			case_open(&c, &variants[v], &targets[t], 1000 * (uint64_t)v + 17 * (uint64_t)t);
+			case_open(&c, &variants[v], &cut_targets[t], 1000 * (uint64_t)v + 17 * (uint64_t)t);
 			logits_of(&b, &c.source, c.src, &c.masks.z, masked);
 			logits_of(&b, &c.target, c.dst, NULL, cut);
 			struct test_distance d = test_distance_of(cut, NULL, masked, N * V);
@@ -131,7 +76,7 @@ static void one_wrong_element_is_seen(void **state)
 	(void)state;
 	for (int v = 0; v < N_VARIANTS; v++) {
 		struct cut_case c;
-		case_open(&c, &variants[v], &targets[6], 5);
+		case_open(&c, &variants[v], &cut_targets[6], 5);
 		logits_of(&b, &c.source, c.src, &c.masks.z, masked);
 		for (int i = 0; i < c.target.n_tensors; i++) {
 			const struct hf_tensor *t = &c.target.tensors[i];
@@ -157,7 +102,7 @@ static void a_head_folded_twice_is_seen(void **state)
 	(void)state;
 	for (int v = 0; v < 2; v++) {
 		struct cut_case c;
-		case_open(&c, &variants[v], &targets[0], 5);
+		case_open(&c, &variants[v], &cut_targets[0], 5);
 		logits_of(&b, &c.source, c.src, &c.masks.z, masked);
 		float *norm = params_in(&c.target, c.dst, PARAM_FINAL_NORM, -1);
 		for (int i = 0; i < c.target_arch.shape.C; i++)
@@ -221,7 +166,7 @@ static void assert_misfit(struct soft_masks *m, const char *part)
 	struct arch source = arch_of(&variants[0]), target;
 	struct kept kept;
 	struct err e;
-	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	assert_ok(target_arch(&target, &source, &cut_targets[6], &e), &e);
 	assert_fails(kept_from_masks(&kept, &source, &target, &m->z, &e), &e, part);
 	assert_int_equal(e.status, ERR_USER);
 	assert_null(kept.block);
@@ -231,7 +176,7 @@ static struct soft_masks *fitting(struct soft_masks *m)
 {
 	struct arch source = arch_of(&variants[0]), target;
 	struct err e;
-	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	assert_ok(target_arch(&target, &source, &cut_targets[6], &e), &e);
 	random_masks(m, &source.shape, &target.shape, 3);
 	for (int l = 0; l < 3; l++)
 		m->layers[l] = l < 2 ? 0.5f : 0;
@@ -269,7 +214,7 @@ static void rows_of_dropped_layers_do_not_count(void **state)
 	struct kept kept;
 	struct err e;
 	(void)state;
-	assert_ok(target_arch(&target, &source, &targets[6], &e), &e);
+	assert_ok(target_arch(&target, &source, &cut_targets[6], &e), &e);
 	set_all(fitting(&m)->ffn + 40, 20, 1);
 	assert_ok(kept_from_masks(&kept, &source, &target, &m.z, &e), &e);
 	assert_int_equal(kept.layers[1], 1);

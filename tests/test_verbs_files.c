@@ -4,6 +4,7 @@
 
 #include "base/rng.h"
 #include "prune/mask_learner.h"
+#include "prune/scores.h"
 #include "recipes/verbs.h"
 #include "results/result_file.h"
 
@@ -236,6 +237,38 @@ static void masks_choose_and_scale_channels(void **state)
 	safetensors_close(to);
 }
 
+/* Scores that grow with the index keep the last units of every row: as masks that are 0 on the first do. */
+static void scores_choose_the_best_units(void **state)
+{
+	(void)state;
+	struct scores x;
+	struct err e;
+	float hidden[C], heads[L * NH], ffn[L * F];
+	assert_ok(scores_alloc(&x, &tied, false, &e), &e);
+	for (int i = 0; i < C; i++)
+		hidden[i] = (x.hidden[i] = (float)i) >= 12;
+	for (int i = 0; i < L * 2; i++)
+		x.groups[i] = (float)(i % 2);
+	for (int i = 0; i < L * NH; i++)
+		heads[i] = (x.heads[i] = (float)(i % NH)) >= 2;
+	for (int i = 0; i < L * F; i++)
+		ffn[i] = (x.ffn[i] = (float)(i % F)) >= 10;
+	assert_ok(scores_save("scores.safetensors", &tied, &x, &e), &e);
+	scores_release(&x);
+	save_masks("last.safetensors", &(struct host_masks){.hidden = hidden, .heads = heads, .ffn = ffn});
+	program_must("cut llama_tied --masks last.safetensors --out by-last");
+	program_must("cut llama_tied --scores scores.safetensors --target {\"hidden\":12,\"heads\":2,\"kv_heads\":1,\"intermediate\":30} --out by-scores");
+	trees_are_equal("by-last", "by-scores");
+	program_must("cut llama_tied --scores scores.safetensors --target {\"kv_heads\":1} --merge-kv --out merged");
+	struct safetensors *from = weights_of("llama_tied"), *to = weights_of("merged");
+	const float *k = tensor_of(from, "model.layers.1.self_attn.k_proj.weight")->data, *mean = tensor_of(to, "model.layers.1.self_attn.k_proj.weight")->data;
+	for (int i = 0; i < 6 * C; i++)
+		assert_true(mean[i] == 0.5f * k[i] + 0.5f * k[6 * C + i]);
+	same_tensor(tensor_of(to, "model.layers.1.self_attn.q_proj.weight"), tensor_of(from, "model.layers.1.self_attn.q_proj.weight"));
+	safetensors_close(from);
+	safetensors_close(to);
+}
+
 /* ---- compare ---- */
 
 /* Thirty-one documents that are as hard for everybody; a student is `worse` nat per token worse, give or take. */
@@ -329,6 +362,7 @@ int main(void)
 		cmocka_unit_test(tokenize_gives_the_golden_ids),
 		cmocka_unit_test(tokenize_reads_the_shared_tokenizers),
 		cmocka_unit_test(cut_keeps_the_listed_layers),
+		cmocka_unit_test(scores_choose_the_best_units),
 		cmocka_unit_test(masks_of_ones_change_nothing),
 		cmocka_unit_test(masks_and_layers_agree),
 		cmocka_unit_test(masks_choose_and_scale_channels),
