@@ -1,15 +1,21 @@
-/* Learns which units to remove under an exact target shape: hard-concrete masks and one Lagrangian per structure.
+/* Learns which units to remove under an exact target shape: one Lagrangian per structure on the size of each row, whose
+ * target falls linearly; masks are learned with the weights, or alone, and apart from their optimizer.
  * Host code in fp32/double: a mask has at most some 1e5 units; z goes to the device and dz comes back once per micro-batch.
- *   distribution: prune/hard_concrete.h, one draw per unit and micro-batch; control: prune/mask_control.h
  * One step is  n x (mask_learner_sample -> forward, backward -> mask_learner_backward) -> mask_learner_update.
- * Source: Louizos et al. 2018; Xia et al. 2023 (Sheared LLaMA) and its code ("code mode"). From there: the distribution and
- * its constants, the expected size, deterministic masks, one Lagrangian for each structure on the size of each row, a target
- * that falls linearly, masks learned with the weights but apart from their optimizer. Ours, because code mode missed its
- * targets in 40 of 57 cases of tests/bench/sweep_masks.c (worst 350 %) and this misses none: the multiplier is solved and
- * not integrated, units fall one after another by their worth instead of by Adam's steps, rates follow the number of steps,
- * the clamp is wider (at -4.605 a closed unit still counts 0.047, so that decided units cannot meet 2 of 3 within 2 %),
- * and masks are hardened at the end, which makes the soft and the hard cut agree.
- * Test: tests/test_mask_learner.c; figures: tests/bench/sweep_masks.c
+ *   solved      hard-concrete units (prune/hard_concrete.h), one draw per unit and micro-batch. The multiplier is solved and not
+ *               integrated, units fall one after another by their worth instead of by Adam's steps, rates follow the number
+ *               of steps, the clamp is wider (at -4.605 a closed unit still counts 0.047, so that decided units cannot meet
+ *               2 of 3 within 2 %), and masks are hardened at the end, which makes the soft and the hard cut agree.
+ *   soft_topk   deterministic units (prune/soft_topk.h) of the exact size at every step, sharpened until they are 0 and 1:
+ *               the last quarter or so of the phase trains the model that will be cut. Nothing is asked for the first
+ *               steps; then a score is the log of the root of its unit's Fisher information, which it follows while
+ *               the target falls, and a step against the gradient through z and the multiplier, in which units at the
+ *               edge trade places.
+ *   code, paper hard-concrete units under the reference's rule (prune/mask_integrated.h), which misses targets where steps
+ *               are few: 19 and 1 of 20 in 100 steps of tests/bench/sweep_masks.c, the worst by 273 %.
+ * In the end every rule keeps exactly the target's count of each row.
+ * Source: Louizos et al. 2018; Xia et al. 2023 (Sheared LLaMA) and its code.
+ * Test: tests/test_mask_learner.c, tests/test_mask_rules.c; figures: tests/bench/sweep_masks.c
  *
  * Structures: hidden (one row of C units), layers (one row of L: attention and FFN together), heads, ffn (a row of F per
  * layer). Heads: when only whole groups go, a row of NKV units per layer; when query heads go, a row of NH/NKV units per
@@ -29,20 +35,33 @@ enum {
 };
 #define MASK_TOLERANCE 0.02 /* of the target: a larger deviation before the cut deserves a warning */
 
+enum mask_rule {
+	MASK_SOLVED,    /* hard-concrete units, their multiplier solved: prune/mask_control.h */
+	MASK_CODE,      /* hard-concrete units, multipliers integrated as the reference's code does: prune/mask_integrated.h */
+	MASK_PAPER,     /* likewise, as its paper says */
+	MASK_SOFT_TOPK, /* deterministic units: prune/soft_topk.h */
+};
 struct mask_options {
+	enum mask_rule rule;
 	int steps;             /* of the whole phase, >= 1 */
-	float warmup_fraction; /* of steps, in which the target falls linearly from full size to the final one */
-	float harden_fraction; /* of steps, at the end: the kept and the others are pushed apart with growing weight */
-	float lr;              /* largest move of a loga per step; mask_default scales it so that a unit can cross its range
-	                          several times in the phase, whatever the steps */
+	float hold_fraction;   /* of steps, at the beginning, in which nothing is asked yet */
+	float warmup_fraction; /* of steps, until which the target falls linearly from full size to the final one */
+	float lr;              /* largest move of a score per step: loga; of soft top-k, in units of its structure's spread of
+	                          scores. mask_default scales it so that a unit can cross its range several times in the phase,
+	                          whatever the steps; the integrated rules multiply it by mask_integrated_rate */
+	float beta1, beta2;    /* of the running mean of dloss/dscore, and of the mean square of dloss/dz; integrated rules: their own */
+	/* hard-concrete units: */
 	float beta;            /* temperature of the distribution */
 	float init_loga;       /* where every unit starts */
 	float clamp;           /* |loga| <= clamp; wide enough that a closed unit's P(z>0) does not count */
-	float beta1, beta2;    /* of the running mean of dloss/dloga, and of the mean square of dloss/dz */
+	float harden_fraction; /* solved: of steps, at the end: the kept and the others are pushed apart with growing weight */
+	/* soft top-k: */
+	float tau;             /* at the first step, in units of the structure's spread of scores (their mean distance from the mean) */
+	float sharpen_fraction; /* of the steps after the warm-up: there tau, which falls linearly, comes to 0 */
 	uint64_t seed;
 };
 /* Good for any number of steps, target and scale of the loss: nothing here needs tuning. */
-struct mask_options mask_default(int steps);
+struct mask_options mask_default(enum mask_rule, int steps);
 
 /* Host z of one draw, and its gradient on the way back: arrays as model/masks.h wants them (its attn and ffn_block are
  * both `layers`). NULL where nothing of the structure is pruned. */
@@ -54,10 +73,10 @@ struct host_masks {
 };
 struct mask_report {
 	double target[MASK_STRUCTURES];   /* units per row now asked for (warm-up included) */
-	double expected[MASK_STRUCTURES]; /* mean over rows of sum P(z>0) */
-	double lambda1[MASK_STRUCTURES];  /* mean over rows of the multiplier, dloss per unit of size */
-	double lambda2[MASK_STRUCTURES];  /* largest distance of a row's multiplier from that mean */
-	double saturated[MASK_STRUCTURES]; /* share of units with |loga| > 2 */
+	double expected[MASK_STRUCTURES]; /* mean over rows of sum P(z>0); of soft top-k: of sum z */
+	double lambda1[MASK_STRUCTURES];  /* mean over rows of the multiplier, log worth; integrated rules: the first multiplier */
+	double lambda2[MASK_STRUCTURES];  /* largest distance of a row's multiplier from that mean; integrated rules: the second */
+	double saturated[MASK_STRUCTURES]; /* share of units with |loga| > 2; of soft top-k: with odds z/(1-z) beyond e^±2 */
 	double worst_row[MASK_STRUCTURES]; /* largest |row's expected size - final_target| / final_target */
 	int final_target[MASK_STRUCTURES]; /* units per row in the end; -1: structure not pruned (its other fields are 0) */
 	int units[MASK_STRUCTURES];        /* per row */
@@ -76,17 +95,17 @@ int host_masks_alloc(struct host_masks *, void **block, const struct mask_learne
 
 /* In the calls below step counts from 0, and every array of a pruned structure must be there; others must be NULL. */
 
-/* Draws z for micro-batch `micro` of step `step` (a pure function of seed, step, micro and loga). */
+/* z for micro-batch `micro` of step `step`: a pure function of seed, step, micro and scores. */
 void mask_learner_sample(struct mask_learner *, int step, int micro, struct host_masks *out);
-/* dloss/dz of the last draw; adds to dloss/dloga. */
+/* dloss/dz of the last draw; adds to the step's gradient. */
 void mask_learner_backward(struct mask_learner *, const struct host_masks *dz);
-/* Moments, multipliers, loga; ends step `step` and clears dloss/dloga. report may be NULL. A gradient that is not finite
+/* Moments, multipliers, scores; ends step `step` and clears its gradient. report may be NULL. A gradient that is not finite
  * must not come here: the caller has checked the loss. */
 void mask_learner_update(struct mask_learner *, int step, struct mask_report *);
 /* State after `step` steps are done: target of the step before. */
 void mask_learner_report(const struct mask_learner *, int step, struct mask_report *);
 /* Deterministic masks with exactly the target's count per row, the rest 0: kept entries soft (sigmoid(0.8 loga / beta)) or
- * hard (1). */
+ * hard (1); of soft top-k always 1, which is what the last steps trained. */
 void mask_learner_final(const struct mask_learner *, bool soft, struct host_masks *out);
 /* All that a later process needs to go on after a finished step, as one flat float array. */
 size_t mask_learner_n_state(const struct mask_learner *);

@@ -84,6 +84,9 @@ int check_init(const struct recipe_spec *r, const struct init_spec *i, struct er
 		return yaml_caret(e, i->at, "init: expected exactly one of masks, layers, importance, random, model, student; found %d", n);
 	if (i->importance)
 		return check_importance(r, i->importance, e);
+	if (i->masks && i->masks->method == METHOD_SOFT_TOPK && i->masks->control != CONTROL_SOLVED)
+		return yaml_caret(e, check_place(i->masks->at, "control"), "control: %s integrates the multipliers of hard_concrete; soft_topk solves its own: expected solved",
+				  i->masks->control == CONTROL_CODE ? "code" : "paper");
 	if (i->masks && (check_steps(r, i->masks->at, i->masks->tokens, i->masks->batch_tokens, e) < 0 || check_distill(i->masks->distill, e) < 0))
 		return -1;
 	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))

@@ -117,6 +117,16 @@ static struct schedule masks_schedule(const struct masks_spec *m)
 				 .total_steps = steps, .warmup_steps = (int)lround(m->warmup * steps), .decay_steps = (int)lround(0.2 * steps)};
 }
 
+static struct mask_options options_of(const struct masks_spec *m, int steps, uint64_t seed)
+{
+	static const enum mask_rule controls[] = {[CONTROL_SOLVED] = MASK_SOLVED, [CONTROL_CODE] = MASK_CODE, [CONTROL_PAPER] = MASK_PAPER};
+	struct mask_options o = mask_default(m->method == METHOD_SOFT_TOPK ? MASK_SOFT_TOPK : controls[m->control], steps);
+	o.seed = seed;
+	if (!isnan(m->mask_warmup))
+		o.warmup_fraction = (float)m->mask_warmup;
+	return o;
+}
+
 int init_learn_masks(struct init *in, const struct run *run, const struct source *from, const struct masks_spec *spec, uint64_t seed,
 		     const char *model, struct err *e)
 {
@@ -124,15 +134,13 @@ int init_learn_masks(struct init *in, const struct run *run, const struct source
 	struct session session = {0};
 	struct supply *supply = NULL;
 	struct schedule schedule = masks_schedule(spec);
-	struct mask_options options = mask_default(schedule.total_steps);
+	struct mask_options options = options_of(spec, schedule.total_steps, seed);
 	struct mask_learner *learner = NULL;
 	struct start whole = {.arch = *source, .dir = from->dir};
 	int rc = -1;
 	if (schedule.total_steps < MASK_FEW_STEPS)
 		init_warn(in, "masks: %d steps are few, %d and more order the units better: raise tokens or lower batch_tokens", schedule.total_steps,
 		     MASK_FEW_STEPS);
-	options.seed = seed;
-	options.warmup_fraction = (float)spec->mask_warmup;
 	TRY(mask_learner_open(&learner, source, &in->start.arch, &options, e));
 	if (spec->distill)
 		TRY(supply_open(&supply, run, spec->distill, source, from->kept, e));

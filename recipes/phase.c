@@ -68,6 +68,7 @@ struct session_options phase_session(const struct run *run, const struct train_s
 	s->eps = (float)(t ? t->eps : m->eps);
 	s->weight_decay = (float)(t ? t->weight_decay : m->weight_decay);
 	s->clip_norm = (float)(t ? t->clip : m->clip);
+	s->frozen = m && m->weights == WEIGHTS_FROZEN;
 	return o;
 }
 
@@ -387,7 +388,7 @@ int phase_price(const struct run *run, const struct train_spec *t, const struct 
 	TRY(session_price(&o, out->bytes, e));
 	out->micro_batch = o.student.B;
 	out->flops = phase_flops(run, arch, distill != NULL, tokens);
-	out->checkpoint_bytes = 3 * (out->bytes[MEMORY_MOMENTS] / 2);
+	out->checkpoint_bytes = out->bytes[MEMORY_GRADIENTS] + out->bytes[MEMORY_MOMENTS]; /* the masters are as large as the gradients */
 	if (supply && supply->plan.cache) {
 		TRY(supply_price_filling(supply, o.student.B, o.student.T, out->filling, e));
 		out->cache_row_bytes = supply_cache_row_bytes(supply);

@@ -115,18 +115,26 @@ static const struct key train_keys[] = {
 const struct section train_section = {"train", "pretraining or continued pretraining", sizeof(struct train_spec), train_keys, NULL, NULL};
 
 static const char *const cuts[] = {"best", "soft", "hard", NULL};
+static const char *const mask_methods[] = {"hard_concrete", "soft_topk", NULL};
+static const char *const mask_controls[] = {"solved", "code", "paper", NULL};
+static const char *const mask_weights[] = {"train", "frozen", NULL};
 static const struct key masks_keys[] = {
+	{"method", KEY_CHOICE, AT(masks_spec, method), NULL, "hard_concrete", .choices = mask_methods,
+	 .doc = "hard_concrete draws masks anew for every micro-batch; soft_topk solves for masks whose sum is the target, and sharpens them until they are 0 and 1 (formulas: prune/soft_topk.h)"},
+	{"control", KEY_CHOICE, AT(masks_spec, control), NULL, "solved", .choices = mask_controls,
+	 .doc = "how hard_concrete meets its target: solved (prune/mask_control.h), or Sheared LLaMA's integrated multipliers to reproduce it, as in its code or as in its paper (prune/mask_integrated.h); these may miss, which is warned about"},
+	{"weights", KEY_CHOICE, AT(masks_spec, weights), NULL, "train", .choices = mask_weights, .doc = "frozen: masks alone are learned; lr is then that of learned projections only"},
 	{"target", KEY_SECTION, AT(masks_spec, target), .section = &shape_section, .doc = "shape to reach; absent: the recipe's target"},
 	{"tokens", KEY_COUNT, AT(masks_spec, tokens), "tokens", NULL, .required = true, .min = 1, .max = BIG, .doc = "of the mask phase"},
 	{"batch_tokens", KEY_COUNT, AT(masks_spec, batch_tokens), "tokens", "1Ki", .min = 1, .max = BIG, .doc = "per step; tokens/batch_tokens below 300 is warned about"},
 	{"lr", KEY_REAL, AT(masks_spec, lr), NULL, "1e-3", .max = 10, .doc = "of the weights while masks are learned"},
 	OPTIMIZER_KEYS(masks_spec),
-	{"mask_warmup", KEY_REAL, AT(masks_spec, mask_warmup), NULL, "0.5", .min = 0.01, .max = 0.75, .doc = "share of the steps in which the target falls from the full shape; in the last quarter masks are hardened"},
-	{"cut", KEY_CHOICE, AT(masks_spec, cut), NULL, "best", .choices = cuts, .doc = "fold soft masks into the weights, set kept ones to 1, or whichever has the lower held-out loss"},
+	{"mask_warmup", KEY_REAL, AT(masks_spec, mask_warmup), .min = 0.01, .max = 0.75, .doc = "share of the steps in which the target falls from the full shape; absent: 0.5, of control code and paper 0.2"},
+	{"cut", KEY_CHOICE, AT(masks_spec, cut), NULL, "best", .choices = cuts, .doc = "fold soft masks into the weights, set kept ones to 1, or whichever has the lower held-out loss; soft_topk ends with ones"},
 	{"distill", KEY_SECTION, AT(masks_spec, distill), .section = &distill_section, .doc = "soft targets in the mask phase too; absent: text alone"},
 	{0},
 };
-const struct section masks_section = {"masks", "learned masks (hard concrete under a Lagrangian), then the cut", sizeof(struct masks_spec), masks_keys, NULL, NULL};
+const struct section masks_section = {"masks", "learned masks under a Lagrangian, then the cut", sizeof(struct masks_spec), masks_keys, NULL, NULL};
 
 static const char *const importance_methods[] = {"magnitude", "activation", "wanda", "fluctuation", "taylor", "random", NULL};
 static const char *const layers_methods[] = {"own", "influence", "loss", "kl", NULL};

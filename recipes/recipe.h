@@ -67,15 +67,19 @@ struct train_spec {
 	struct distill_spec *distill;
 };
 enum { CUT_BEST, CUT_SOFT, CUT_HARD };
+enum { METHOD_HARD_CONCRETE, METHOD_SOFT_TOPK };
+enum { CONTROL_SOLVED, CONTROL_CODE, CONTROL_PAPER };
+enum { WEIGHTS_TRAIN, WEIGHTS_FROZEN };
 struct masks_spec {
 	const struct yaml_node *at;
+	int method, control, weights;
 	struct shape_spec *target; /* NULL: the recipe's */
 	int64_t tokens, batch_tokens;
 	double lr, warmup;
 	int schedule;
 	double final_lr;
 	double beta1, beta2, eps, weight_decay, clip;
-	double mask_warmup;
+	double mask_warmup; /* NaN: the rule's own */
 	int64_t eval_every, checkpoint_every;
 	int cut;
 	struct distill_spec *distill;

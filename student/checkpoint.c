@@ -27,15 +27,18 @@ static int flats_of(const struct student *s, struct flat out[MAX_FLATS])
 {
 	const struct projections *p = s->projections;
 	size_t n = s->layout.n_elems;
-	out[0] = (struct flat){"master", s->params.master, n};
-	out[1] = (struct flat){"m", s->m, n};
-	out[2] = (struct flat){"v", s->v, n};
+	int at = 0;
+	out[at++] = (struct flat){"master", s->params.master, n};
+	if (!s->options.frozen) {
+		out[at++] = (struct flat){"m", s->m, n};
+		out[at++] = (struct flat){"v", s->v, n};
+	}
 	if (!p)
-		return 3;
-	out[3] = (struct flat){"projections", p->w, p->n_elems};
-	out[4] = (struct flat){"projections.m", p->m, p->n_elems};
-	out[5] = (struct flat){"projections.v", p->v, p->n_elems};
-	return 6;
+		return at;
+	out[at++] = (struct flat){"projections", p->w, p->n_elems};
+	out[at++] = (struct flat){"projections.m", p->m, p->n_elems};
+	out[at++] = (struct flat){"projections.v", p->v, p->n_elems};
+	return at;
 }
 
 /* Everything that decides where an element lies, in words that an error can show. */

@@ -24,6 +24,8 @@ static void place_flat(struct student *s, struct student_arenas *a)
 	p->vectors = p->master;
 	p->copy = p->type == DTYPE_F32 ? (void *)p->master : arena_alloc(&a->weights, n * dtype_size(p->type));
 	s->grads = arena_alloc(&a->gradients, n * sizeof(float));
+	if (s->options.frozen)
+		return;
 	s->m = arena_alloc(&a->moments, n * sizeof(float));
 	s->v = arena_alloc(&a->moments, n * sizeof(float));
 }
@@ -32,7 +34,7 @@ static void clear(struct student *s)
 {
 	size_t n_bytes = s->layout.n_elems * sizeof(float);
 	float *flat[] = {s->params.master, s->grads, s->m, s->v};
-	for (size_t i = 0; i < sizeof flat / sizeof flat[0]; i++)
+	for (size_t i = 0; i < sizeof flat / sizeof flat[0] && flat[i]; i++)
 		s->ops->zero(s->ops, flat[i], n_bytes);
 	if (s->params.copy != s->params.master)
 		s->ops->zero(s->ops, s->params.copy, s->layout.n_elems * dtype_size(s->params.type));

@@ -41,6 +41,7 @@ struct student_options {
 	size_t chunk_bytes;  /* of the fused head, 0: default */
 	float beta1, beta2, eps, weight_decay; /* AdamW; decay acts on matrices only */
 	float clip_norm;     /* global gradient norm, 0: off */
+	bool frozen;         /* parameters stay as loaded and have no moments; gradients still flow, projections still learn */
 };
 /* No sizes; TRAIN, F32, betas 0.9 and 0.95, eps 1e-8, decay 0.1, clipping at 1. */
 struct student_options student_default(void);
@@ -55,7 +56,8 @@ struct student {
 	struct student_options options;
 	struct param_layout layout;
 	struct params params; /* points to layout: the struct must not be moved */
-	float *grads, *m, *v; /* device, (n_elems) */
+	float *grads;         /* device, (n_elems) */
+	float *m, *v;         /* likewise; NULL: frozen */
 	struct activations *act;
 	struct fused_head *head;
 	struct projections *projections; /* learned with the parameters; NULL: none */
@@ -121,7 +123,8 @@ void student_microbatch(struct student *, const struct step_loss *, int n_teache
  * grad_norm (global, before clipping) may be NULL. Source: Loshchilov & Hutter 2019; Pascanu et al. 2013 (clipping). */
 int student_update(struct student *, float lr, float *grad_norm, struct err *);
 
-/* Everything that resume needs, into and out of one safetensors file: F32 tensors "master", "m", "v", those of learned
+/* Everything that resume needs, into and out of one safetensors file: F32 tensors "master", "m", "v" (without the latter two
+ * when frozen), those of learned
  * projections ("projections", "projections.m", "projections.v", only where there are any), the step, and the
  * caller's metadata, one JSON text that comes back unchanged. extra: further host arrays by name (mask state).
  * Atomic: at `path` stands the old file or the new one, whatever happens. */

@@ -84,7 +84,7 @@ int student_update(struct student *s, float lr, float *grad_norm, struct err *e)
 	float scale = clip > 0 && clip < norm + 1e-6 ? (float)(clip / (norm + 1e-6)) : 1.0f;
 	s->ops->upload(s->ops, b->grad_scale, &scale, sizeof scale);
 	s->step++;
-	for (int i = 0; i < b->n_runs; i++)
+	for (int i = 0; i < b->n_runs && !s->options.frozen; i++)
 		apply_run(s, &b->runs[i], lr);
 	if (s->projections)
 		apply_projections(s, lr);

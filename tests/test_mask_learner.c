@@ -127,7 +127,7 @@ static void phase_close(struct phase *p)
 
 static void arrays_are_there_for_what_is_pruned(void **state)
 {
-	const struct mask_options o = mask_default(10);
+	const struct mask_options o = mask_default(MASK_SOLVED, 10);
 	struct phase p;
 	(void)state;
 	phase_open(&p, &stories, &(struct target){.heads = 4}, &o);
@@ -150,7 +150,7 @@ static void arrays_are_there_for_what_is_pruned(void **state)
 
 static void impossible_targets_are_refused(void **state)
 {
-	const struct mask_options o = mask_default(10);
+	const struct mask_options o = mask_default(MASK_SOLVED, 10);
 	struct mask_learner *l;
 	struct arch wide = stories;
 	struct err e;
@@ -177,7 +177,7 @@ static double weighted_loss(struct phase *p, struct mask_learner *l)
 
 static void gradients_match_differences(void **state)
 {
-	struct mask_options o = mask_default(10);
+	struct mask_options o = mask_default(MASK_SOLVED, 10);
 	struct phase p;
 	const float h = 1e-2f;
 	int n_checked = 0;
@@ -217,7 +217,7 @@ static void gradients_match_differences(void **state)
 
 static void draws_are_a_function_of_step_and_micro(void **state)
 {
-	const struct mask_options o = mask_default(10);
+	const struct mask_options o = mask_default(MASK_SOLVED, 10);
 	struct phase p;
 	float first[192];
 	(void)state;
@@ -253,7 +253,7 @@ enum { N_PHASE_TARGETS = sizeof phase_targets / sizeof *phase_targets };
 
 static void check_phase(int steps, const struct target *t, double noise)
 {
-	const struct mask_options o = mask_default(steps);
+	const struct mask_options o = mask_default(MASK_SOLVED, steps);
 	struct mask_world w = world_open(&stories.shape, 5, noise);
 	struct phase p;
 	phase_open(&p, &stories, t, &o);
@@ -295,7 +295,7 @@ static void the_target_is_met_in_1000_steps_and_in_30(void **state)
 /* The check above can fail: without room to move, the target is missed and the deviation says where. */
 static void a_phase_too_slow_is_seen(void **state)
 {
-	struct mask_options o = mask_default(50);
+	struct mask_options o = mask_default(MASK_SOLVED, 50);
 	struct mask_world w = world_open(&stories.shape, 5, 3);
 	enum mask_structure where;
 	struct phase p;
@@ -313,7 +313,7 @@ static void a_phase_too_slow_is_seen(void **state)
  * units are decided all the time, so that the masks' noise stays small. Measured: gap -3 % to +5 %, decided at least 0.85. */
 static void size_follows_the_target(void **state)
 {
-	const struct mask_options o = mask_default(200);
+	const struct mask_options o = mask_default(MASK_SOLVED, 200);
 	struct mask_world w = world_open(&stories.shape, 6, 3);
 	double low = 0, high = 0, undershoot = 0, decided = 1;
 	struct phase p;
@@ -344,7 +344,7 @@ static void size_follows_the_target(void **state)
 /* What it keeps is what is worth keeping; chance is 1. */
 static void the_order_is_learned(void **state)
 {
-	const struct mask_options o = mask_default(300);
+	const struct mask_options o = mask_default(MASK_SOLVED, 300);
 	struct mask_world w = world_open(&stories.shape, 7, 3);
 	struct phase p;
 	(void)state;
@@ -361,7 +361,7 @@ static void the_order_is_learned(void **state)
 /* The unit of the loss cancels, exactly so for powers of two. */
 static void the_scale_of_the_loss_does_not_matter(void **state)
 {
-	const struct mask_options o = mask_default(60);
+	const struct mask_options o = mask_default(MASK_SOLVED, 60);
 	struct mask_world w = world_open(&stories.shape, 8, 3);
 	struct phase p, q;
 	(void)state;
@@ -385,7 +385,7 @@ static void the_scale_of_the_loss_does_not_matter(void **state)
 /* Rows without any gradient (layers that are closed) still come to their target. */
 static void silence_is_survived(void **state)
 {
-	const struct mask_options o = mask_default(60);
+	const struct mask_options o = mask_default(MASK_SOLVED, 60);
 	struct mask_world w = world_open(&stories.shape, 8, 0);
 	enum mask_structure where;
 	struct phase p;
@@ -411,7 +411,7 @@ static size_t count_open(const float *z, size_t n)
 
 static void final_masks_have_exact_counts(void **state)
 {
-	const struct mask_options o = mask_default(40);
+	const struct mask_options o = mask_default(MASK_SOLVED, 40);
 	struct mask_world w = world_open(&stories.shape, 9, 3);
 	struct phase p;
 	(void)state;
@@ -439,7 +439,7 @@ static void final_masks_have_exact_counts(void **state)
 
 static void a_restored_learner_goes_on_with_the_same_bits(void **state)
 {
-	const struct mask_options o = mask_default(40);
+	const struct mask_options o = mask_default(MASK_SOLVED, 40);
 	struct mask_world w = world_open(&stories.shape, 10, 3);
 	struct mask_report report;
 	struct phase p, q;

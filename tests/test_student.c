@@ -272,6 +272,30 @@ static void nothing_happens_when_not_finite(void **state)
 	rig_close(&r);
 }
 
+/* No moments in memory, the weights as they were to the bit, and gradients that flow all the same. */
+static void frozen_weights_stay(void **state)
+{
+	(void)state;
+	struct student_options o = rig_options();
+	struct rig r;
+	float norm = 0;
+	o.frozen = true;
+	rig_open(&r, &o, 1);
+	size_t n = r.student.layout.n_elems;
+	float *before = malloc(n * sizeof *before), *after = malloc(n * sizeof *after);
+	assert_int_equal(r.arenas.moments.used, 0);
+	student_weights(&r.student, before);
+	rig_step(&r, 0, 1e-2f, &norm);
+	rig_step(&r, 1, 1e-2f, NULL);
+	student_weights(&r.student, after);
+	assert_memory_equal(before, after, n * sizeof *before);
+	assert_true(norm > 0);
+	assert_int_equal(r.student.step, 2);
+	free(before);
+	free(after);
+	rig_close(&r);
+}
+
 static void random_weights_have_the_scale_of_their_kind(void **state)
 {
 	(void)state;
@@ -319,6 +343,7 @@ int main(void)
 		cmocka_unit_test(sums_do_not_depend_on_weights),
 		cmocka_unit_test(accumulation_averages_over_tokens),
 		cmocka_unit_test(nothing_happens_when_not_finite),
+		cmocka_unit_test(frozen_weights_stay),
 		cmocka_unit_test(random_weights_have_the_scale_of_their_kind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
