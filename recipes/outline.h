@@ -1,5 +1,5 @@
 /* The stages of a student before anything runs: the shapes that they lead to, the tokens that they spend, what tells two
- * ways of making a model apart. For plan, preflight and the names of directories. Test: tests/test_recipe_stages.c */
+ * ways of making a model apart. For plan, preflight and the names of directories. Test: tests/test_run_stages.c */
 #ifndef RECIPES_OUTLINE_H
 #define RECIPES_OUTLINE_H
 

@@ -1,5 +1,5 @@
 /* What a student is cut from: the first teacher, or what an earlier stage of a student has left. Borrowed all through: it is
- * valid as long as its owner keeps the model open. Test: tests/test_run.c through the program. */
+ * valid as long as its owner keeps the model open. Test: tests/test_run_stages.c through the program. */
 #ifndef RECIPES_SOURCE_H
 #define RECIPES_SOURCE_H
 

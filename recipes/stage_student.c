@@ -136,6 +136,36 @@ static int carry_metrics(const struct run *run, const char *from_dir, const char
 	return rc;
 }
 
+_Static_assert((int)RESULT_MAX_EARLIER >= 2 * (int)RECIPE_MAX_STAGES, "a result holds the phases of all stages");
+
+static int carry_earlier(struct result *r, const struct run *run, const struct student_stage *s, bool masks, const char *dir, struct err *e)
+{
+	char stem[32];
+	struct result_phase *p = &r->earlier[r->n_earlier++];
+	snprintf(stem, sizeof stem, masks ? "stage-%d-masks" : "stage-%d-metrics", s->number);
+	*p = (struct result_phase){.after = (double)(masks ? student_stage_begin(s) : s->in.start.spent_tokens), .masks = masks};
+	return carry_metrics(run, masks ? s->in.dir : s->train_dir, dir, stem, p->metrics, e);
+}
+
+/* Metrics of every phase of the student's own stages: the last training, the last masks, and those before them. */
+static int carry_all(struct result *r, const struct run *run, const struct student_stage *last, const char *dir, struct err *e)
+{
+	TRY(carry_metrics(run, last->train_dir, dir, "metrics", r->metrics, e));
+	for (const struct student_stage *s = last; s; s = s->number > 1 ? s->before : NULL) {
+		if (s != last && s->spec->train)
+			TRY(carry_earlier(r, run, s, false, dir, e));
+		if (s->spec->init->masks && *r->masks_metrics) {
+			TRY(carry_earlier(r, run, s, true, dir, e));
+		} else if (s->spec->init->masks) {
+			r->masks_after = (double)student_stage_begin(s);
+			TRY(carry_metrics(run, s->in.dir, dir, "masks", r->masks_metrics, e));
+		}
+	}
+	return 0;
+out:
+	return -1;
+}
+
 /* The mean of a column of metrics over the last tenth of the steps; 0 where it has no value. */
 static double tail_mean(const struct csv *c, const char *name)
 {
@@ -267,9 +297,7 @@ static int finish_student(const struct run *run, const struct student_stage *las
 	TRY(fill_start(r, run, p->start, e));
 	TRY(fill_distill(r, p, metrics, e));
 	fill_warnings(r, last);
-	TRY(carry_metrics(run, p->dir, at, "metrics", r->metrics, e));
-	if (last->spec->init->masks)
-		TRY(carry_metrics(run, last->in.dir, at, "masks", r->masks_metrics, e));
+	TRY(carry_all(r, run, last, at, e));
 	TRY(write_result(run, r, at, model, last->source.hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
 	TRY(stage_finish(at, e));
 	rc = 0;

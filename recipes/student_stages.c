@@ -18,6 +18,11 @@ char *init_dir(const struct run *run, const struct init_spec *spec, uint64_t id,
 	return path_format("%s/init/%s-%08x-seed-%llu", run->dir, init_kind(spec), (unsigned)id, (unsigned long long)seed);
 }
 
+int64_t student_stage_begin(const struct student_stage *s)
+{
+	return s->before ? s->before->source.spent_tokens : 0;
+}
+
 void student_stages_free(struct student_stage *s)
 {
 	while (s) {

@@ -1,5 +1,5 @@
 /* The stages of one student of one seed, run one after the other: init, the search for a learning rate, training; each cuts what
- * the one before has left. What is finished is read, not run. Test: tests/test_run.c through the program. */
+ * the one before has left. What is finished is read, not run. Test: tests/test_run_stages.c through the program. */
 #ifndef RECIPES_STUDENT_STAGES_H
 #define RECIPES_STUDENT_STAGES_H
 
@@ -22,6 +22,8 @@ struct student_stage {
  * trains in dir/train, the others in dir/stage-N/train. */
 int student_stages_run(struct student_stage **out, const struct run *, const char *name, const struct student_spec *, uint64_t seed,
                        const char *dir, struct err *);
+/* Tokens that were spent before it. */
+int64_t student_stage_begin(const struct student_stage *);
 void student_stages_free(struct student_stage *); /* NULL is fine */
 
 /* Where an init with weights of its own lives: shared by students whose stages are the same up to there. id: stages_init_id.

@@ -20,10 +20,9 @@ static int out_of_memory(struct err *e)
 }
 
 /* Rows whose held-out loss is there. */
-static int add_loss(struct curves *s, const struct result *r, int row, const struct csv *c, bool in_init, struct err *e)
+static int add_loss(struct curves *s, const struct result *r, int row, const struct csv *c, bool in_init, double before, struct err *e)
 {
 	int tokens = csv_column(c, "tokens"), nll = csv_column(c, "heldout_nll");
-	double before = in_init ? 0 : r->train.init_tokens;
 	if (tokens < 0 || nll < 0)
 		return 0;
 	struct curve *grown = realloc(s->loss, (size_t)(s->n_loss + 1) * sizeof *grown);
@@ -147,16 +146,21 @@ static int add_result(struct curves *s, const struct result *r, int row, struct 
 	int rc = -1;
 	struct csv c = {0};
 	int before = s->n_masks;
+	for (int i = 0; i < r->n_earlier; i++) {
+		TRY(open_metrics(&c, r, r->earlier[i].metrics, e));
+		TRY(add_loss(s, r, row, &c, r->earlier[i].masks, r->earlier[i].after, e));
+		csv_release(&c);
+	}
 	if (*r->masks_metrics) {
 		TRY(open_metrics(&c, r, r->masks_metrics, e));
-		TRY(add_loss(s, r, row, &c, true, e));
+		TRY(add_loss(s, r, row, &c, true, r->masks_after, e));
 		TRY(add_masks(s, r, &c, e));
 		TRY(share_masks(s, before, e));
 		csv_release(&c);
 	}
 	if (*r->metrics) {
 		TRY(open_metrics(&c, r, r->metrics, e));
-		TRY(add_loss(s, r, row, &c, false, e));
+		TRY(add_loss(s, r, row, &c, false, r->train.init_tokens, e));
 	}
 	rc = 0;
 out:

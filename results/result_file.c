@@ -90,12 +90,21 @@ static json_t *file_json(const char *name)
 	return *name ? json_string(name) : json_null();
 }
 
+static json_t *earlier_json(const struct result *r)
+{
+	json_t *list = json_array();
+	for (int i = 0; i < r->n_earlier; i++)
+		json_array_append_new(list, json_pack("{s:s, s:o, s:b}", "metrics", r->earlier[i].metrics, "after", number(r->earlier[i].after), "masks",
+						      (int)r->earlier[i].masks));
+	return list;
+}
+
 json_t *result_to_json(const struct result *r)
 {
 	json_t *warnings = json_array();
 	for (int i = 0; i < r->n_warnings; i++)
 		json_array_append_new(warnings, json_string(r->warnings[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
 			 r->name, "role", r->role, "init", r->init, "init_text", r->init_text, "init_id", r->init_id, "seed", (json_int_t)r->seed, "model",
 			 r->model, "shape", shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
 			 number(r->flops_per_token), "bytes", (json_int_t)r->bytes, "tokens_per_s", number(r->tokens_per_s),
@@ -103,7 +112,7 @@ json_t *result_to_json(const struct result *r)
 			 "train", r->trained ? train_json(&r->train) : json_null(), "distill",
 			 distill_json(&r->distill), "eval", evals_json(r), "stamp",
 			 stamp_json(&r->stamp), "metrics", file_json(r->metrics), "masks_metrics",
-			 file_json(r->masks_metrics), "warnings", warnings);
+			 file_json(r->masks_metrics), "masks_after", number(r->masks_after), "earlier", earlier_json(r), "warnings", warnings);
 }
 
 /* A domain's name is a key of a recipe; what a file name cannot hold becomes '_'. */

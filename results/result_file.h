@@ -14,7 +14,9 @@
  *      "bytes_per_token" "mass" "tokens"} | absent: online} | absent: trained on text alone,
  *    "eval": [{"domain", …what evaluation_to_json gives…, "documents_file": "eval-stories.csv"}],
  *    "stamp": {"commit" "device" "dtype" "threads" "seed" "started" "recipe" "recipe_hash" "model_hash"},
- *    "metrics": "metrics.csv" | null, "masks_metrics": "masks.csv" | null, "warnings": ["…"]}
+ *    "metrics": "metrics.csv" | null, "masks_metrics": "masks.csv" | null (of the last mask phase, if any), "masks_after": 0 (tokens of the
+ *    budget that were spent before it), "earlier": [{"metrics": "stage-1-metrics.csv", "after": 0, "masks": false}] (the other phases of a
+ *    student with several stages; "masks": a mask phase) | absent, "warnings": ["…"]}
  *
  * metrics.csv has the columns step,tokens,lr,loss,ce,kl,grad_norm,agree,heldout_nll,tokens_per_s; the masks phase
  * step,tokens,loss,ce,heldout_nll,unmasked_nll, and <structure>_target, _expected, _lambda1 … per structure. `tokens` counts the
@@ -25,7 +27,7 @@
 #include "model/arch.h"
 #include "results/evaluation.h"
 
-enum { RESULT_MAX_EVALS = 32, RESULT_MAX_LRS = 32, RESULT_MAX_WARNINGS = 8 };
+enum { RESULT_MAX_EVALS = 32, RESULT_MAX_LRS = 32, RESULT_MAX_WARNINGS = 8, RESULT_MAX_EARLIER = 16 };
 
 struct result_eval {
 	char domain[64];
@@ -53,6 +55,11 @@ struct result_distill {
 	char cache[96];        /* what was kept, "top_k 32, tail": the first number is the size, the rest names the convention */
 	double cache_bytes_per_token, cache_mass, cache_tokens; /* mass kept, in [0,1]; 0: not known */
 };
+struct result_phase {
+	char metrics[128];
+	double after;          /* tokens of the budget that were spent before it */
+	bool masks;            /* a mask phase */
+};
 struct result_stamp {
 	char commit[64], device[160], dtype[8], started[32], recipe[64], recipe_hash[20], model_hash[20];
 	int threads;
@@ -73,6 +80,9 @@ struct result {
 	struct result_eval evals[RESULT_MAX_EVALS];
 	struct result_stamp stamp;
 	char metrics[128], masks_metrics[128]; /* beside result.json; "" when there are none */
+	double masks_after;
+	int n_earlier;
+	struct result_phase earlier[RESULT_MAX_EARLIER];
 	int n_warnings;
 	char warnings[RESULT_MAX_WARNINGS][256];
 };

@@ -219,6 +219,26 @@ out:
 	return rc;
 }
 
+static int read_earlier(struct result *r, const json_t *root, const char *path, struct err *e)
+{
+	int rc = -1;
+	json_t *list;
+	TRY(json_get_child(root, path, "earlier", JSON_ARRAY, &list, e));
+	if (json_array_size(list) > RESULT_MAX_EARLIER)
+		return err_user(e, "%s: key 'earlier': more than %d", path, RESULT_MAX_EARLIER);
+	for (; r->n_earlier < (int)json_array_size(list); r->n_earlier++) {
+		const json_t *j = json_array_get(list, (size_t)r->n_earlier);
+		struct result_phase *p = &r->earlier[r->n_earlier];
+		TRY(json_require(j, path, "metrics", e));
+		TEXT(j, "metrics", p->metrics);
+		TRY(real_of(j, path, "after", &p->after, e));
+		TRY(json_get_bool(j, path, "masks", false, &p->masks, e));
+	}
+	rc = 0;
+out:
+	return rc;
+}
+
 static int read_warnings(struct result *r, const json_t *root, const char *path, struct err *e)
 {
 	json_t *list;
@@ -255,6 +275,8 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TRY(read_train(r, j, path, e));
 	TRY(read_distill(&r->distill, j, path, e));
 	TRY(read_stamp(&r->stamp, j, path, e));
+	TRY(real_of(j, path, "masks_after", &r->masks_after, e));
+	TRY(read_earlier(r, j, path, e));
 	TRY(read_warnings(r, j, path, e));
 	rc = read_evals(r, j, dir, path, e);
 out:

@@ -130,6 +130,9 @@ static void result_round_trip(void **state)
 	r->distill = (struct result_distill){.present = true, .text = "forward_kl w 0.9 tau 1", .teacher_ce = 1.5, .ce = 2.25,
 					     .agree = 0.5, .cached = true, .cache = "top_k 32, tail", .cache_bytes_per_token = 77.5,
 					     .cache_mass = 0.97, .cache_tokens = 1e6};
+	r->masks_after = 6144;
+	r->n_earlier = 2;
+	r->earlier[1] = (struct result_phase){.metrics = "stage-1-masks.csv", .after = 1024, .masks = true};
 	assert_ok(result_write(r, w->dir.text, &e), &e);
 	assert_ok(result_read(&back, w->dir.text, &e), &e);
 	json_t *ja = result_to_json(r), *jb = result_to_json(back);
@@ -138,6 +141,9 @@ static void result_round_trip(void **state)
 	assert_true(isnan(back->train.candidates[1].nll) && back->seed == UINT64_MAX);
 	assert_true(back->evals[0].scores.nll == r->evals[0].scores.nll);
 	assert_string_equal(back->init_id, "00ff");
+	assert_true(back->n_earlier == 2 && back->masks_after == 6144);
+	assert_true(back->earlier[1].after == 1024 && back->earlier[1].masks && !back->earlier[0].masks);
+	assert_string_equal(back->earlier[1].metrics, "stage-1-masks.csv");
 	assert_true(back->distill.present && back->distill.cached && back->distill.cache_bytes_per_token == 77.5);
 	free(a);
 	free(b);
@@ -193,6 +199,7 @@ static void lying_files_are_refused(void **state)
 		{"result.json", "eval-stories.csv", "../eval.csv", "'documents_file'"},
 		{"result.json", "eval-stories.csv", "eval-story.csv", "eval-story.csv"},
 		{"result.json", "{", "[", "result.json:"},
+		{"result.json", "\"earlier\": []", "\"earlier\": [{\"after\": 1}]", "'metrics'"},
 		{"result.json", "\"distill\": null", "\"distill\": {\"text\": 1}", "'text'"},
 		{"result.json", "\"distill\": null", "\"distill\": {\"cache\": \"top_k\"}", "'cache'"},
 		{"eval-stories.csv", "document,tokens,", "document,token,", "column 'tokens'"},

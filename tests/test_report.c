@@ -168,6 +168,28 @@ static void metrics_that_lack(void **state)
 	compare_free(c);
 }
 
+/* Of two stages, the second with masks: each phase goes on where the one before stopped. */
+static void curves_of_stages_follow_each_other(void **state)
+{
+	struct world *w = *state;
+	struct curves curves;
+	struct err e;
+	struct result *r = add(w, "a", "importance, masks", 2, true);
+	r->masks_after = 1000;
+	r->n_earlier = 1;
+	r->earlier[0] = (struct result_phase){.metrics = "stage-1-metrics.csv", .after = 100};
+	test_write(test_join(&w->dir, r->earlier[0].metrics).text, "step,tokens,heldout_nll\n1,450,4.5\n2,900,4\n");
+	struct comparison *c = compare(w);
+	assert_ok(curves_read(&curves, c, &e), &e);
+	assert_int_equal(curves.n_loss, 3);
+	assert_true(!curves.loss[0].in_init && curves.loss[1].in_init && !curves.loss[2].in_init);
+	assert_true(curves.loss[0].n == 2 && curves.loss[0].tokens[1] == 1000 && curves.loss[0].nll[1] == 4);
+	assert_true(curves.loss[1].tokens[0] == 1000);
+	assert_true(curves.loss[2].tokens[0] == r->train.init_tokens);
+	curves_release(&curves);
+	compare_free(c);
+}
+
 static void tables_align(void **state)
 {
 	struct table t;
@@ -207,6 +229,7 @@ int main(void)
 		WORLD_TEST(without_gnuplot),
 		WORLD_TEST(a_full_disk),
 		WORLD_TEST(metrics_that_lack),
+		WORLD_TEST(curves_of_stages_follow_each_other),
 		cmocka_unit_test(tables_align),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
