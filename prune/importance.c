@@ -146,7 +146,7 @@ static void lay_out(struct importance *m, struct arena *device)
 		m->weight = arena_alloc(device, N * sizeof *m->weight);
 	if (m->options.layers_method == LAYERS_INFLUENCE) {
 		m->distance = arena_alloc(device, N * sizeof *m->distance);
-		m->before = arena_alloc(device, N * C * dtype_size(m->ops->act));
+		m->before = m->options.before ? m->options.before : arena_alloc(device, N * C * dtype_size(m->ops->act));
 	}
 }
 

@@ -26,6 +26,7 @@ struct importance_options {
 	enum layers_method layers_method; /* LOSS and KL: the layers' scores are left 0 */
 	int max_rows;                     /* N of the largest batch */
 	uint64_t seed;                    /* of RANDOM */
+	void *before;                     /* (max_rows, C) device, of the backend's activation type, for INFLUENCE during a forward pass; NULL: its own */
 };
 /* Are forward passes needed; are gradients? */
 bool importance_needs_forward(enum importance_method, enum layers_method);

@@ -14,7 +14,7 @@ struct pass {
 	const struct calibration *of;
 	enum importance_method method; /* of scores */
 	enum layers_method layers;
-	bool scores, gradients, leaves_out;
+	bool scores, gradients, leaves_out; /* one at a time: scores, by gradients or not, or leaving layers out, or a re-fit */
 	const struct param_layout *target; /* of a re-fit of layers [first, first + n) */
 	const struct kept *kept;
 	struct refit_options run;
@@ -29,7 +29,7 @@ struct pass {
 	struct rows rows;
 	int32_t *ids;                      /* device (4, N): tokens, targets, pos, start, as the rows' block */
 	float *ones, *mean;                /* device (N): 1, and 1/N: weights of the loss */
-	float *grads, *host_grads;         /* (n_elems) */
+	float *grads, *host_grads;         /* (n_elems): device, and what the scores read */
 	float *dhidden, *ce;
 	size_t bytes[MEMORY_OWNERS];
 	void *block;
@@ -61,13 +61,6 @@ static void drop_parts(struct pass *p)
 	p->refit = NULL;
 }
 
-static enum activation_mode mode_of(const struct pass *p)
-{
-	if (!p->gradients)
-		return ACTIVATIONS_INFER;
-	return p->leaves_out ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
-}
-
 /* Bytes that `a` handed out since `before` are the owner's. */
 static void charge(struct pass *p, enum memory_owner owner, const struct arena *a, size_t *before)
 {
@@ -78,7 +71,8 @@ static void charge(struct pass *p, enum memory_owner owner, const struct arena *
 static int lay_out_listeners(struct pass *p, struct arena *a, struct err *e)
 {
 	const struct calibration *c = p->of;
-	const struct importance_options o = {.method = p->method, .layers_method = p->layers, .max_rows = rows_of(c), .seed = c->seed};
+	const struct importance_options o = {.method = p->method, .layers_method = p->layers, .max_rows = rows_of(c), .seed = c->seed,
+					     .before = p->dhidden}; /* which is written when the forward pass is over */
 	if (p->scores && importance_open(&p->importance, c->ops, c->layout, &o, a, e) < 0)
 		return -1;
 	if (p->leaves_out && leave_out_open(&p->leave_out, c->ops, &c->layout->arch, rows_of(c), a, e) < 0)
@@ -108,10 +102,11 @@ static int lay_out(struct pass *p, struct arena *a, struct err *e)
 	charge(p, MEMORY_WEIGHTS, a, &before);
 	p->grads = p->gradients ? arena_alloc(a, n * sizeof *p->grads) : NULL;
 	charge(p, MEMORY_GRADIENTS, a, &before);
+	p->bytes[MEMORY_GRADIENTS] += p->gradients ? n * sizeof *p->host_grads : 0;
 	p->ids = arena_alloc(a, 4 * N * sizeof *p->ids);
 	p->ones = arena_alloc(a, N * sizeof *p->ones);
 	p->mean = arena_alloc(a, N * sizeof *p->mean);
-	if (activations_init(&p->act, c->ops, &c->layout->arch, c->sequences, c->T, mode_of(p), a, e) < 0)
+	if (activations_init(&p->act, c->ops, &c->layout->arch, c->sequences, c->T, p->gradients ? ACTIVATIONS_TRAIN : ACTIVATIONS_INFER, a, e) < 0)
 		return -1;
 	charge(p, MEMORY_ACTIVATIONS, a, &before);
 	if ((p->gradients && lay_out_gradients(p, a, e) < 0) || lay_out_listeners(p, a, e) < 0)
@@ -235,21 +230,37 @@ static int read_text(struct pass *p, const char *label, struct err *e)
 
 static struct pass scores_pass(const struct calibration *c, enum importance_method m, enum layers_method layers)
 {
-	return (struct pass){.of = c, .scores = true, .method = m, .layers = layers, .gradients = importance_needs_gradients(m),
-			     .leaves_out = layers == LAYERS_LOSS || layers == LAYERS_KL};
+	return (struct pass){.of = c, .scores = true, .method = m, .layers = layers, .gradients = importance_needs_gradients(m)};
 }
 
-static int take_left_out(const struct pass *p, struct scores *out, struct err *e)
+static struct pass leave_out_pass(const struct calibration *c, enum layers_method layers)
 {
-	int L = p->of->layout->arch.shape.L;
+	return (struct pass){.of = c, .layers = layers, .leaves_out = true};
+}
+
+static bool leaves_layers_out(enum layers_method layers)
+{
+	return layers == LAYERS_LOSS || layers == LAYERS_KL;
+}
+
+/* A pass of its own: with a gradient's buffers beside it, it would need more memory than a training step. */
+static int leave_layers_out(const struct calibration *c, enum layers_method layers, struct scores *out, struct err *e)
+{
+	struct pass p = leave_out_pass(c, layers);
+	int L = c->layout->arch.shape.L, rc = -1;
 	double *values = calloc((size_t)L, sizeof *values);
 	if (!values)
 		return err_run(e, "out of memory for %d layers", L);
-	leave_out_finish(p->leave_out, p->layers == LAYERS_LOSS ? values : NULL, p->layers == LAYERS_KL ? values : NULL);
+	TRY(pass_open(&p, e));
+	TRY(read_text(&p, "layers left out", e));
+	leave_out_finish(p.leave_out, layers == LAYERS_LOSS ? values : NULL, layers == LAYERS_KL ? values : NULL);
 	for (int l = 0; l < L; l++)
 		out->layers[l] = (float)values[l];
+	rc = 0;
+out:
+	pass_close(&p);
 	free(values);
-	return 0;
+	return rc;
 }
 
 int calibrate_scores(const struct calibration *c, enum importance_method m, enum layers_method layers, struct scores *out, struct err *e)
@@ -258,11 +269,15 @@ int calibrate_scores(const struct calibration *c, enum importance_method m, enum
 	int rc = -1;
 	*out = (struct scores){0};
 	TRY(pass_open(&p, e));
-	if (calibrate_needs_text(m, layers))
+	if (importance_needs_forward(m, layers) || p.gradients)
 		TRY(read_text(&p, "importance", e));
 	TRY(importance_finish(p.importance, c->weights, out, e));
-	if (p.leave_out)
-		TRY(take_left_out(&p, out, e));
+	pass_close(&p);
+	p = (struct pass){.of = c};
+	if (leaves_layers_out(layers)) {
+		TRY(leave_layers_out(c, layers, out, e));
+		out->tokens = (int64_t)rows_of(c) * c->n_batches;
+	}
 	rc = 0;
 out:
 	pass_close(&p);
@@ -302,14 +317,18 @@ int calibrate_refit(const struct calibration *c, const struct param_layout *targ
 int calibrate_price(const struct calibration *c, enum importance_method m, enum layers_method layers, size_t bytes[MEMORY_OWNERS], double *flops,
 		    struct err *e)
 {
-	struct pass p = scores_pass(c, m, layers);
-	struct arena a = arena_dry();
-	struct ops_limits limits = limits_of(&p);
-	double forward = arch_flops_per_token(&c->layout->arch, c->T), passes = p.gradients ? 3 : importance_needs_forward(m, layers) ? 1 : 0;
-	int rc = lay_out(&p, &a, e);
-	drop_parts(&p);
-	memcpy(bytes, p.bytes, sizeof p.bytes);
+	struct pass p[2] = {scores_pass(c, m, layers), leave_out_pass(c, layers)};
+	struct ops_limits limits = limits_of(&p[0]);
+	double forward = arch_flops_per_token(&c->layout->arch, c->T), passes = p[0].gradients ? 3 : importance_needs_forward(m, layers) ? 1 : 0;
+	bool two = leaves_layers_out(layers);
+	int rc = 0;
+	for (int i = 0; i < 1 + two && rc == 0; i++) {
+		struct arena a = arena_dry();
+		rc = lay_out(&p[i], &a, e);
+		drop_parts(&p[i]);
+	}
+	memcpy(bytes, p[session_total(p[1].bytes) > session_total(p[0].bytes)].bytes, sizeof p[0].bytes);
 	bytes[MEMORY_BACKEND] = ops_cpu_reserve_bytes(c->ops, &limits);
-	*flops = forward * (passes + (p.leaves_out ? c->layout->arch.shape.L + 1 : 0));
+	*flops = forward * (passes + (two ? c->layout->arch.shape.L + 1 : 0));
 	return rc;
 }

@@ -28,6 +28,7 @@ static const struct variant variants[] = {
 	{.name = "llama biases", .family = "llama", .qkv_bias = true, .o_bias = true, .mlp_bias = true},
 	{.name = "llama biases tied", .family = "llama", .tied = true, .qkv_bias = true, .o_bias = true, .mlp_bias = true},
 	{.name = "mistral", .family = "mistral", .window = 5},
+	{.name = "mistral tied", .family = "mistral", .window = 5, .tied = true},
 	{.name = "qwen2", .family = "qwen2", .qkv_bias = true},
 	{.name = "qwen2 tied", .family = "qwen2", .qkv_bias = true, .tied = true},
 	{.name = "qwen3", .family = "qwen3", .qk_norm = true},

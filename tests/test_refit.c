@@ -265,6 +265,30 @@ static void duplicated_channels_are_made_up_for(void **state)
 	case_close(&c);
 }
 
+/* Every head says what head 0 says, and is read by other weights. */
+static void duplicated_heads_are_made_up_for(void **state)
+{
+	struct refit_case c;
+	int32_t first[2] = {0, 0};
+	(void)state;
+	case_open(&c, "llama_bias", first, 1, NULL, 0);
+	const struct shape *s = c.t.shape;
+	assert_true(s->NH == s->NKV);
+	for (int l = 0; l < s->L; l++)
+		for (int row = s->HD; row < 3 * s->NH * s->HD; row++) { /* q, k, v of every head are those of its part's first */
+			int from = row / (s->NH * s->HD) * s->NH * s->HD + row % s->HD;
+			copy_row(&c, PARAM_QKV, l, row, from, s->C);
+			copy_row(&c, PARAM_QKV_BIAS, l, row, from, 1);
+		}
+	cut(&c);
+	double before = damage(&c).nmse;
+	fit_run(&c, 0, 2, 1e-7);
+	struct test_distance after = damage(&c);
+	print_message("measured: NMSE %.2g before, %.2g after, worst element %.2g\n", before, after.nmse, after.worst);
+	assert_true(before > 1e-2 && after.nmse < 1e-6 && after.worst < 1e-2);
+	case_close(&c);
+}
+
 /* A refit of what random units go with helps the hidden states on the text it saw. */
 static void a_fit_repairs_part_of_a_random_cut(void **state)
 {
@@ -373,6 +397,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_positive_is_refused),
 		cmocka_unit_test(fits_agree_with_torch),
 		cmocka_unit_test(duplicated_channels_are_made_up_for),
+		cmocka_unit_test(duplicated_heads_are_made_up_for),
 		cmocka_unit_test(a_fit_repairs_part_of_a_random_cut),
 		cmocka_unit_test(inputs_that_are_not_finite_are_refused),
 		cmocka_unit_test(constant_channels_become_bias),
