@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "prune/scores.h"
+#include "recipes/shape_choice.h"
 #include "results/compare.h"
 
 #include <string.h>
@@ -62,11 +63,9 @@ int check_train(const struct recipe_spec *r, const struct train_spec *t, struct 
 	return check_distill(t->distill, e);
 }
 
-static int check_importance(const struct recipe_spec *r, const struct importance_spec *i, struct err *e)
+int check_scores(const struct recipe_spec *r, const struct importance_spec *i, struct err *e)
 {
 	int64_t batch = i->sequences * r->data->sequence_length;
-	if (!i->target && !r->target)
-		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
 	if (!i->scores && i->method == IMPORTANCE_ACTIVATION && i->layers == LAYERS_OWN)
 		return yaml_caret(e, check_place(i->at, "layers"), "layers: activation has no scores of layers of its own; expected influence, loss or kl");
 	if (check_counts(r, i->at, i->tokens, batch, e) < 0)
@@ -75,6 +74,16 @@ static int check_importance(const struct recipe_spec *r, const struct importance
 		return yaml_caret(e, check_place(i->at, "tokens"), "tokens %lld are less than one batch of %lld sequences of %lld", (long long)i->tokens,
 				  (long long)i->sequences, (long long)r->data->sequence_length);
 	return 0;
+}
+
+static int check_importance(const struct recipe_spec *r, const struct importance_spec *i, struct err *e)
+{
+	const struct shape_spec *target = target_spec(r, i->target);
+	if (!target)
+		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
+	if (i->merge_kv && shape_is_budget(target))
+		return yaml_caret(e, check_place(i->at, "merge_kv"), "merge_kv: not beside a budget, which keeps whole groups of query heads; write the sizes");
+	return check_shape(r, i->target, e) < 0 ? -1 : check_scores(r, i, e);
 }
 
 int check_init(const struct recipe_spec *r, const struct init_spec *i, struct err *e)
@@ -91,7 +100,7 @@ int check_init(const struct recipe_spec *r, const struct init_spec *i, struct er
 		return -1;
 	if ((i->masks && !i->masks->target && !r->target) || (i->random && !i->random->target && !r->target))
 		return yaml_caret(e, i->at, "no target: neither here nor at the top of the recipe");
-	return 0;
+	return check_shape(r, init_target(i), e);
 }
 
 static int check_domain(const struct domain_spec *d, struct err *e)
@@ -115,6 +124,8 @@ static int check_teacher(const struct recipe_spec *r, const struct teacher_spec 
 		return yaml_caret(e, t->init->at, "teacher: init is random or model");
 	if (t->init->random && !t->init->random->target)
 		return yaml_caret(e, t->init->at, "teacher: random needs a target of its own");
+	if (t->init->random && shape_is_budget(t->init->random->target))
+		return yaml_caret(e, t->init->random->target->at, "teacher: a budget is searched in a source's shapes; write sizes, or the name of a shape");
 	if (check_train(r, t->train, e) < 0)
 		return -1;
 	return check_init(r, t->init, e);
@@ -255,7 +266,7 @@ int check_recipe(const struct recipe_spec *r, struct err *e)
 	for (int i = 0; i < r->data->domains.n; i++)
 		if (check_domain(r->data->domains.v[i], e) < 0)
 			return -1;
-	if (check_teachers(r, e) < 0)
+	if (check_shape(r, r->target, e) < 0 || check_teachers(r, e) < 0)
 		return -1;
 	if (r->teacher->init && r->teacher->init->random && !r->data->tokenizer)
 		return yaml_caret(e, r->data->at, "data: a teacher made from nothing needs a tokenizer: {train_vocabulary: N} or a path");

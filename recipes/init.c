@@ -4,9 +4,11 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/public_shapes.h"
 #include "prune/cut.h"
 #include "recipes/init_importance.h"
 #include "recipes/init_parts.h"
+#include "recipes/shape_choice.h"
 #include "recipes/stage.h"
 
 #include <math.h>
@@ -28,15 +30,18 @@ int64_t init_tokens(const struct recipe_spec *r, const struct init_spec *spec)
 
 static int fresh_arch(const struct run *run, const struct random_spec *r, struct arch *out, struct err *e)
 {
-	const struct shape_spec *s = r->target;
-	int64_t head_dim = r->head_dim ? r->head_dim : s->heads ? s->hidden / s->heads : 0;
+	const struct shape *named = r->target->shape ? public_shape(r->target->shape) : NULL;
+	struct target s;
+	if (shape_sizes(r->target, NULL, &s, e) < 0)
+		return -1;
+	int64_t head_dim = r->head_dim ? r->head_dim : named ? named->HD : s.heads ? s.hidden / s.heads : 0;
 	int64_t positions = r->max_positions ? r->max_positions : run->spec->data->sequence_length;
-	if (!s->layers || !s->hidden || !s->heads || !s->intermediate)
-		return yaml_caret(e, s->at, "a teacher made from nothing needs layers, hidden, heads and intermediate");
+	if (!s.layers || !s.hidden || !s.heads || !s.intermediate)
+		return yaml_caret(e, r->target->at, "a teacher made from nothing needs layers, hidden, heads and intermediate");
 	json_t *config = json_pack("{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:b,s:s,s:s}", "model_type", r->family, "hidden_size",
-				   (json_int_t)s->hidden, "intermediate_size", (json_int_t)s->intermediate, "num_hidden_layers",
-				   (json_int_t)s->layers, "num_attention_heads", (json_int_t)s->heads, "num_key_value_heads",
-				   (json_int_t)(s->kv_heads ? s->kv_heads : s->heads), "head_dim", (json_int_t)head_dim, "vocab_size",
+				   (json_int_t)s.hidden, "intermediate_size", (json_int_t)s.intermediate, "num_hidden_layers",
+				   (json_int_t)s.layers, "num_attention_heads", (json_int_t)s.heads, "num_key_value_heads",
+				   (json_int_t)(s.kv_heads ? s.kv_heads : s.heads), "head_dim", (json_int_t)head_dim, "vocab_size",
 				   (json_int_t)(run->corpus.tokenizer ? tokenizer_vocab_size(run->corpus.tokenizer) : run->spec->data->tokenizer->train_vocabulary), "max_position_embeddings", (json_int_t)positions,
 				   "rms_norm_eps", 1e-5, "rope_theta", r->rope_theta, "tie_word_embeddings", (int)r->tied, "hidden_act", "silu",
 				   "torch_dtype", "float32");
@@ -89,10 +94,12 @@ int init_arch(const struct run *run, const struct source *from, const struct ini
 	if (spec->importance)
 		return importance_arch(run, from, spec->importance, out, e);
 	const struct shape_spec *own = spec->masks ? spec->masks->target : spec->random->target;
-	struct target target = recipe_target(own, run->spec->target);
+	struct target target;
 	struct err why;
+	if (run_target(run, own, &from->model->layout.arch, &target, e) < 0)
+		return -1;
 	if (target_arch(out, &from->model->layout.arch, &target, &why) < 0)
-		return yaml_caret(e, own ? own->at : run->spec->target->at, "%s", why.line);
+		return yaml_caret(e, target_spec(run->spec, own)->at, "%s", why.line);
 	return 0;
 }
 
@@ -287,6 +294,7 @@ int init_open(struct init *in, const struct run *run, const struct source *from,
 {
 	int rc = -1;
 	memset(in, 0, sizeof *in);
+	BUG_ON(init_stands_in(run, spec, &from->model->layout.arch)); /* its search comes first */
 	TRY(init_arch(run, from, spec, &in->start.arch, e));
 	if (spec->importance && importance_warning(from, spec->importance))
 		init_warn(in, "%s", importance_warning(from, spec->importance));

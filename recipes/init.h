@@ -22,7 +22,8 @@ struct init {
 bool init_is_cut(const struct init_spec *);
 /* Tokens of text that it reads. */
 int64_t init_tokens(const struct recipe_spec *, const struct init_spec *);
-/* The architecture that an init leads to from that source; refuses what cannot be reached or loaded elsewhere. */
+/* The architecture that an init leads to from that source, of a budget not yet searched the one that stands in; refuses what
+ * cannot be reached or loaded elsewhere. */
 int init_arch(const struct run *, const struct source *, const struct init_spec *, struct arch *out, struct err *);
 /* What a cut will leave of the first teacher, as far as it is known before: kept layers exactly; for masks and importance
  * the first layers and dimensions stand for those that will be chosen. Of a student that goes on, what is left of the first teacher

@@ -4,6 +4,7 @@
 #include "base/fsio.h"
 #include "prune/compensate.h"
 #include "recipes/phase.h"
+#include "recipes/shape_choice.h"
 #include "recipes/stage.h"
 
 #include <stdlib.h>
@@ -25,12 +26,14 @@ static int load_given(const struct source *from, const struct importance_spec *s
 int importance_arch(const struct run *run, const struct source *from, const struct importance_spec *spec, struct arch *out, struct err *e)
 {
 	const struct shape_spec *own = spec->target;
-	struct target target = recipe_target(own, run->spec->target);
 	const struct arch *source = &from->model->layout.arch;
 	struct scores given = {0};
+	struct target target;
 	struct err why;
+	if (run_target(run, own, source, &target, e) < 0)
+		return -1;
 	if ((spec->merge_kv ? target_arch_merged(out, source, &target, &why) : target_arch(out, source, &target, &why)) < 0)
-		return yaml_caret(e, own ? own->at : run->spec->target->at, "%s", why.line);
+		return yaml_caret(e, target_spec(run->spec, own)->at, "%s", why.line);
 	if (spec->scores && from->hash && load_given(from, spec, &given, &why) < 0)
 		return yaml_caret(e, yaml_get(spec->at, "scores"), "%s", why.line);
 	scores_release(&given);

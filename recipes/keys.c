@@ -238,14 +238,26 @@ static int unknown_key(const struct section *s, const struct yaml_node *at, stru
 			  near ? near : "", near ? "'?" : "");
 }
 
-/* The text of a default is gone when it has been read: its sections stand where they are missing. */
-static void place_default(const struct key *k, const struct yaml_node *parent, char *member)
+static void place_default(const struct key *, const struct yaml_node *at, char *member);
+
+/* The text of a default is gone when it has been read: its sections, and those inside them, stand where they are missing. */
+static void place(const struct section *s, void *values, const struct yaml_node *at)
+{
+	*(const struct yaml_node **)values = at;
+	for (const struct key *k = s->keys; k->name; k++)
+		place_default(k, at, (char *)values + k->offset);
+}
+
+static void place_default(const struct key *k, const struct yaml_node *at, char *member)
 {
 	const struct section_list *list = (const void *)member;
-	if (k->type == KEY_SECTION)
-		**(const struct yaml_node ***)(void *)member = parent;
-	for (int i = 0; k->type == KEY_SECTIONS && i < list->n; i++)
-		*(const struct yaml_node **)list->v[i] = list->at[i] = parent;
+	void *section = k->type == KEY_SECTION ? *(void **)(void *)member : NULL;
+	if (section)
+		place(k->section, section, at);
+	for (int i = 0; k->type == KEY_SECTIONS && i < list->n; i++) {
+		place(k->section, list->v[i], at);
+		list->at[i] = at;
+	}
 }
 
 static int fill_default(const struct key *k, const struct yaml_node *parent, char *member, struct pool *p, struct err *e)
@@ -299,4 +311,14 @@ int section_parse(void **out, const struct section *s, const struct yaml_node *n
 		if (parse_key(s, k, node, values + k->offset, p, e) < 0)
 			return -1;
 	return 0;
+}
+
+void *section_default(const struct section *s, const struct yaml_node *at, struct pool *p)
+{
+	static const struct yaml_node nothing = {.kind = YAML_MAPPING};
+	struct err e;
+	void *values;
+	BUG_ON(section_parse(&values, s, &nothing, p, &e) < 0); /* a section that needs a key has no default */
+	place(s, values, at);
+	return values;
 }

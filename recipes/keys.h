@@ -82,6 +82,8 @@ void pool_release(struct pool *);
 /* Fills a struct (from the pool) from node, which must be a mapping (or what scalar_key and list_key allow). Unknown
  * keys get "did you mean", wrong values their range; every error is a caret. Defaults fill what is absent or null. */
 int section_parse(void **out, const struct section *, const struct yaml_node *node, struct pool *, struct err *);
+/* The section as if `{}` had been written at `at`: defaults alone. */
+void *section_default(const struct section *, const struct yaml_node *at, struct pool *);
 /* "1.5M" -> 1500000. Returns -1 unless the whole text is a count. */
 int count_parse(const char *text, int64_t *out);
 /* A section's key, NULL if it has none of that name. */

@@ -6,6 +6,7 @@
 #include "recipes/init_importance.h"
 #include "recipes/outline.h"
 #include "recipes/search.h"
+#include "recipes/shape_choice.h"
 #include "recipes/student_stages.h"
 #include "results/compare.h"
 #include "results/table.h"
@@ -30,6 +31,7 @@ struct planned_phase {
 	const struct masks_spec *masks;
 	const struct arch *arch;
 	const struct kept *kept;
+	bool stands_in;              /* the shape is still to be searched */
 	int64_t skip, tokens, times; /* of the stream; each candidate of a search reads the same tokens again */
 };
 enum { PLAN_MAX_CACHES = 2 * RECIPE_MAX_STAGES * COMPARE_MAX_ROWS }; /* of the masks and training of all stages, at most */
@@ -38,6 +40,7 @@ struct plan {
 	struct table phases, memory;
 	struct planned_cache caches[PLAN_MAX_CACHES];
 	int n_caches;
+	bool stand_ins;
 	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
 	size_t peak;
@@ -131,7 +134,8 @@ static int add_phase(struct plan *p, const struct planned_phase *phase, struct e
 	struct table *f = &p->phases;
 	table_set(f, 0, "%s", phase->who);
 	name_part(f, phase->part, phase->stage);
-	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
+	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d%s", s->L, s->C, s->NH, s->NKV, s->F, phase->stands_in ? " (stand-in)" : "");
+	p->stand_ins |= phase->stands_in;
 	table_set(f, 3, "%zu", arch_n_params(phase->arch));
 	table_set(f, 4, "%lld", (long long)tokens);
 	table_set(f, 5, "%lld", (long long)(tokens / batch));
@@ -220,7 +224,7 @@ static int add_stage(struct plan *p, int student, int i, const struct source *fr
 	if (init_kept(from, init, &arch, &kept, e) < 0)
 		return -1;
 	struct planned_phase train = {.who = name, .stage = number, .train = stage->train, .arch = &arch, .kept = kept.block ? &kept : NULL,
-				      .skip = from->spent_tokens + spent};
+				      .stands_in = init_stands_in(p->run, init, &from->model->layout.arch), .skip = from->spent_tokens + spent};
 	int rc = add_training(p, &train, stage->train->tokens - spent, e);
 	kept_release(&kept);
 	return rc;
@@ -370,6 +374,8 @@ int plan_print(struct run *run, struct err *e)
 	for (int i = 0; i < r->students.n; i++)
 		TRY(add_student(&p, i, e));
 	table_print(&p.phases, stdout);
+	if (p.stand_ins)
+		printf("(stand-in): the run chooses this shape; until then one of the budget with the source's proportions is priced\n");
 	printf("\nmemory by owner\n");
 	table_print(&p.memory, stdout);
 	TRY(print_caches(&p, e));

@@ -4,6 +4,7 @@
 #include "prune/scores.h"
 #include "recipes/check.h"
 #include "recipes/distill.h"
+#include "recipes/shape_choice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,15 +12,26 @@
 #define AT(s, m) offsetof(struct s, m)
 #define BIG 1e15
 
+static const struct section shape_search_section;
+#define OR_SEARCHED "; 0: as the source; beside a budget: searched"
 static const struct key shape_keys[] = {
-	{"layers", KEY_INT, AT(shape_spec, layers), NULL, "0", .max = 1000, .doc = "transformer layers; 0: as the source"},
-	{"hidden", KEY_INT, AT(shape_spec, hidden), NULL, "0", .max = 1 << 20, .doc = "hidden dimensions (hidden_size)"},
-	{"heads", KEY_INT, AT(shape_spec, heads), NULL, "0", .max = 4096, .doc = "query heads; fewer at equal kv_heads: the same number goes from every group"},
-	{"kv_heads", KEY_INT, AT(shape_spec, kv_heads), NULL, "0", .max = 4096, .doc = "key-value heads; fewer: whole groups go"},
-	{"intermediate", KEY_INT, AT(shape_spec, intermediate), NULL, "0", .max = 1 << 22, .doc = "FFN channels (intermediate_size)"},
+	{"layers", KEY_INT, AT(shape_spec, layers), NULL, "0", .max = 1000, .unless = "shape", .doc = "transformer layers" OR_SEARCHED},
+	{"hidden", KEY_INT, AT(shape_spec, hidden), NULL, "0", .max = 1 << 20, .unless = "shape", .doc = "hidden dimensions (hidden_size)" OR_SEARCHED},
+	{"heads", KEY_INT, AT(shape_spec, heads), NULL, "0", .max = 4096, .unless = "shape", .doc = "query heads; fewer at equal kv_heads: the same number goes from every group" OR_SEARCHED},
+	{"kv_heads", KEY_INT, AT(shape_spec, kv_heads), NULL, "0", .max = 4096, .unless = "shape", .doc = "key-value heads; fewer: whole groups go" OR_SEARCHED},
+	{"intermediate", KEY_INT, AT(shape_spec, intermediate), NULL, "0", .max = 1 << 22, .unless = "shape", .doc = "FFN channels (intermediate_size)" OR_SEARCHED},
+	{"shape", KEY_STRING, AT(shape_spec, shape), .doc = "instead of sizes: those of a public model, whose heads are as wide as the source's (model/public_shapes.c: llama-3.2-1b, sheared-llama-1.3b, qwen3-0.6b …)"},
+	{"parameters", KEY_COUNT, AT(shape_spec, parameters), NULL, "0", .max = BIG, .unless = "shape", .doc = "budget: at most so many, embeddings included; 0: no limit. Of several budgets each is kept"},
+	{"memory", KEY_COUNT, AT(shape_spec, memory), "bytes", "0", .max = BIG, .unless = "shape", .doc = "budget: weights, and the cache of keys and values for length and batch, both in the teacher's dtype; 0: no limit"},
+	{"flops_per_token", KEY_COUNT, AT(shape_spec, flops_per_token), NULL, "0", .max = BIG, .unless = "shape", .doc = "budget: of a forward pass at that length; 0: no limit"},
+	{"prefill_ms", KEY_REAL, AT(shape_spec, prefill_ms), NULL, "0", .max = 1e9, .unless = "shape", .doc = "budget: to read a prompt of that length, batch of them at once, timed on this machine; 0: no limit"},
+	{"decode_ms", KEY_REAL, AT(shape_spec, decode_ms), NULL, "0", .max = 1e9, .unless = "shape", .doc = "budget: for one token after it; 0: no limit"},
+	{"length", KEY_INT, AT(shape_spec, length), "tokens", "0", .max = 1 << 24, .unless = "shape", .doc = "of budgets; 0: data.sequence_length"},
+	{"batch", KEY_INT, AT(shape_spec, batch), "sequences", "1", .min = 1, .max = 1 << 16, .unless = "shape", .doc = "of budgets"},
+	{"search", KEY_SECTION, AT(shape_spec, search), .section = &shape_search_section, .unless = "shape", .doc = "how the shape for a budget is found; absent: as its defaults say"},
 	{0},
 };
-const struct section shape_section = {"target", "a shape; what is left out stays as in the source", sizeof(struct shape_spec), shape_keys, NULL, NULL};
+const struct section shape_section = {"target", "a shape: sizes (what is left out stays as in the source), the name of a public one (a word alone is its `shape`), or a budget", sizeof(struct shape_spec), shape_keys, "shape", NULL};
 
 const char *const loss_names[] = {"forward_kl", "reverse_kl", "symmetric_kl", "jsd", "jsd_normalized", "skew_forward_kl", "skew_reverse_kl",
 	"adaptive_kl", "alpha_beta", "total_variation", "logit_mse", "hidden_cosine", "hidden_mse", "relations", NULL};
@@ -154,6 +166,18 @@ static const struct key importance_keys[] = {
 	{"scores", KEY_STRING, AT(importance_spec, scores), .doc = "importance.safetensors of an earlier run with this teacher: nothing is measured"},
 	{0},
 };
+static const struct section calibration_section = {"candidate", "scores without masks: those of every candidate of a search", sizeof(struct importance_spec), importance_keys + 1, NULL, NULL}; /* all but target */
+static const struct key shape_search_keys[] = {
+	{"candidates", KEY_INT, AT(shape_search_spec, candidates), NULL, "4", .min = 1, .max = 64, .doc = "shapes that are cut and trained for a while: those with the least predicted loss that are no neighbours (prune/space.h)"},
+	{"hidden_multiple", KEY_INT, AT(shape_search_spec, hidden_multiple), NULL, "0", .max = 1 << 16, .doc = "hidden is a multiple of it, or the source's; 0: the largest power of two up to a sixteenth of the source's size and 256"},
+	{"intermediate_multiple", KEY_INT, AT(shape_search_spec, intermediate_multiple), NULL, "0", .max = 1 << 16, .doc = "the same of intermediate"},
+	{"slack", KEY_REAL, AT(shape_search_spec, slack), NULL, "0.05", .max = 0.9, .doc = "a shape uses at least 1−slack of one of the budgets; doubled until there is a shape"},
+	{"init", KEY_SECTION, AT(shape_search_spec, init), NULL, "{}", .section = &calibration_section, .doc = "how candidates are cut"},
+	{"train", KEY_SECTION, AT(shape_search_spec, train), NULL, "{tokens: 200k, distill: {}}", .section = &train_section, .doc = "what each learns before they are ranked by held-out loss; no student pays for it"},
+	{0},
+};
+static const struct section shape_search_section = {"search", "for the best shape within a budget", sizeof(struct shape_search_spec), shape_search_keys, NULL, NULL};
+
 static const struct section importance_section = {"importance", "scores without masks, then the cut", sizeof(struct importance_spec), importance_keys, NULL, NULL};
 
 static const struct key random_keys[] = {
@@ -285,17 +309,32 @@ static const struct key recipe_keys[] = {
 };
 const struct section recipe_section = {"recipe", "the whole file", sizeof(struct recipe_spec), recipe_keys, NULL, NULL};
 
+/* A budget is searched as the defaults say where nothing else is said. */
+static int finish_shape(struct shape_spec *s, struct pool *p, struct err *e)
+{
+	if (!s)
+		return 0;
+	if (!s->search && shape_is_budget(s))
+		s->search = section_default(&shape_search_section, s->at, p);
+	return s->search ? distill_finish(s->search->train->distill, p, e) : 0;
+}
+
 static int finish_stage(const struct stage_spec *s, struct pool *p, struct err *e)
 {
+	const struct init_spec *i = s->init;
 	if (s->train && distill_finish(s->train->distill, p, e) < 0)
 		return -1;
-	return s->init->masks ? distill_finish(s->init->masks->distill, p, e) : 0;
+	if (i->masks && distill_finish(i->masks->distill, p, e) < 0)
+		return -1;
+	return finish_shape(init_target(i), p, e);
 }
 
 /* What other sections said of these: the first teacher, presets as the lists that they stand for. */
 static int finish(struct recipe_spec *r, struct pool *p, struct err *e)
 {
 	r->teacher = r->teachers.v[0];
+	if (finish_shape(r->target, p, e) < 0)
+		return -1;
 	for (int i = 0; i < r->students.n; i++) {
 		const struct student_spec *s = r->students.v[i];
 		for (int k = 0; k < recipe_n_stages(s); k++)
@@ -344,17 +383,14 @@ char *recipe_resolved(const struct recipe *r)
 	return text;
 }
 
-struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common)
-{
-	const struct shape_spec *s = own ? own : common;
-	if (!s)
-		return (struct target){0};
-	return (struct target){(int)s->layers, (int)s->hidden, (int)s->heads, (int)s->kv_heads, (int)s->intermediate};
-}
-
 const char *init_kind(const struct init_spec *i)
 {
 	return i->masks ? "masks" : i->layers.n ? "layers" : i->importance ? "importance" : i->random ? "random" : i->student ? "student" : "model";
+}
+
+struct shape_spec *init_target(const struct init_spec *i)
+{
+	return i->masks ? i->masks->target : i->importance ? i->importance->target : i->random ? i->random->target : NULL;
 }
 
 int recipe_n_stages(const struct student_spec *s)

@@ -12,9 +12,23 @@ enum {
 	RECIPE_MAX_STAGES = 8,    /* of one student */
 };
 
-struct shape_spec { /* 0: as the source */
+/* How the shape for a budget is found. */
+struct shape_search_spec {
 	const struct yaml_node *at;
-	int64_t layers, hidden, heads, kv_heads, intermediate;
+	int64_t candidates, hidden_multiple, intermediate_multiple; /* 0: automatic */
+	double slack;
+	struct importance_spec *init; /* its target is NULL: a candidate */
+	struct train_spec *train;
+};
+/* Sizes, a name, or a budget. Read it through recipes/shape_choice.h. */
+struct shape_spec {
+	const struct yaml_node *at;
+	int64_t layers, hidden, heads, kv_heads, intermediate; /* 0: as the source, or searched */
+	char *shape;                                           /* of model/public_shapes.h; NULL: none */
+	int64_t parameters, memory, flops_per_token;           /* 0: no limit */
+	double prefill_ms, decode_ms;
+	int64_t length, batch;
+	struct shape_search_spec *search;                      /* NULL: no budget */
 };
 enum { LOSS_HIDDEN_COSINE = DIVERGENCES, LOSS_HIDDEN_MSE, LOSS_RELATIONS, LOSSES }; /* the divergences come first, as enum divergence */
 enum { DISTILL_CONSTANT, DISTILL_LINEAR, DISTILL_COSINE };
@@ -203,10 +217,10 @@ void recipe_close(struct recipe *); /* a zeroed struct is fine */
 /* "recipe: 1 …": the resolved recipe, every default spelled out; parsing it gives the same recipe. */
 char *recipe_resolved(const struct recipe *);
 
-/* The shape that an init aims at: its own target over the recipe's; NULL where there is none. */
-struct target recipe_target(const struct shape_spec *own, const struct shape_spec *common);
 /* "masks", "layers", "importance", "random", "model", "student". */
 const char *init_kind(const struct init_spec *);
+/* The target that it names itself; NULL: the recipe's, or none is needed. */
+struct shape_spec *init_target(const struct init_spec *);
 /* The stages of a student, 0 <= i < recipe_n_stages: the one inline, or those of the list. */
 int recipe_n_stages(const struct student_spec *);
 const struct stage_spec *recipe_stage(const struct student_spec *, int i);

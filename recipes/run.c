@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "recipes/manifest.h"
 #include "recipes/preflight.h"
+#include "recipes/shape_choice.h"
 #include "recipes/stage.h"
 #include "recipes/stage_student.h"
 #include "recipes/stage_trim.h"
@@ -76,6 +77,7 @@ static void close_run(struct run *run)
 {
 	teachers_close(run);
 	corpus_close(&run->corpus);
+	shape_choices_free(run->shapes);
 	run_close_ops(run);
 	fsio_unlock(&run->lock_fd);
 	free(run->dir);
@@ -86,6 +88,7 @@ static int open_run(struct run *run, const struct run_options *o, struct err *e)
 {
 	TRY(recipe_open(&run->recipe, o->recipe_path, o->sets, o->n_sets, e));
 	TRY(preflight_paths(run->recipe.spec, e));
+	TRY(shape_choices_init(&run->shapes, e));
 	run->spec = run->recipe.spec;
 	run->allow_drift = o->allow_drift;
 	run->dir = o->out ? strdup(o->out) : path_format("runs/%s", run->spec->name);

@@ -8,6 +8,7 @@
 #include "results/result_file.h"
 
 struct ops;
+struct shape_choices;
 
 struct run_teacher {
 	char *dir;              /* the checkpoint; NULL while it is still to be made */
@@ -30,6 +31,7 @@ struct run {
 	struct corpus corpus;
 	struct run_teacher teachers[RECIPE_MAX_TEACHERS]; /* students are cut from, and scored beside, the first */
 	int n_teachers;
+	struct shape_choices *shapes; /* what budgets have become; grows as searches end */
 };
 
 struct run_options {

@@ -5,6 +5,7 @@
 #include "prune/scores.h"
 #include "prune/target.h"
 #include "recipes/recipe.h"
+#include "recipes/shape_choice.h"
 #include "recipes/stage.h"
 #include "recipes/verbs.h"
 
@@ -27,15 +28,20 @@ static int parse_layers(const char *text, int *out, int max, int *n, struct err 
 	}
 }
 
-static int parse_target(const char *text, struct target *out, struct err *e)
+/* Sizes, or the name of a public shape. */
+static int parse_target(const char *text, const struct arch *source, struct target *out, struct err *e)
 {
 	struct yaml_tree t = {0};
 	struct pool pool = {0};
-	void *shape;
+	void *values;
 	int rc = -1;
 	TRY(yaml_parse_text(&t, "--target", text, strlen(text), e));
-	TRY(section_parse(&shape, &shape_section, t.root, &pool, e));
-	*out = recipe_target(shape, NULL);
+	TRY(section_parse(&values, &shape_section, t.root, &pool, e));
+	if (shape_is_budget(values)) {
+		yaml_caret(e, t.root, "a budget is searched by a recipe; expected sizes, or the name of a shape");
+		goto out;
+	}
+	TRY(shape_sizes(values, source, out, e));
 	rc = 0;
 out:
 	pool_release(&pool);
@@ -90,7 +96,7 @@ static int keep_masked(const struct cli_args *a, struct cutting *c, struct err *
 	if (verb_path(cli_get(a, "--masks"), e) < 0 || masks_load(cli_get(a, "--masks"), source, &c->z, &c->block, e) < 0)
 		return -1;
 	target = masks_shape(source, &c->z);
-	if (cli_get(a, "--target") && parse_target(cli_get(a, "--target"), &target, e) < 0)
+	if (cli_get(a, "--target") && parse_target(cli_get(a, "--target"), source, &target, e) < 0)
 		return -1;
 	if (target_arch(&c->arch, source, &target, e) < 0)
 		return -1;
@@ -105,7 +111,7 @@ static int keep_best(const struct cli_args *a, struct cutting *c, struct err *e)
 	struct target target;
 	int rc = -1;
 	TRY(verb_path(cli_get(a, "--scores"), e));
-	TRY(parse_target(cli_get(a, "--target"), &target, e));
+	TRY(parse_target(cli_get(a, "--target"), source, &target, e));
 	TRY((o.merge_kv ? target_arch_merged : target_arch)(&c->arch, source, &target, e));
 	TRY(scores_load(cli_get(a, "--scores"), source, &scores, e));
 	TRY(kept_from_scores(&c->kept, source, &c->arch, &scores, &o, e));
