@@ -1,18 +1,12 @@
 #include "recipes/stage_student.h"
 
-#include "base/fsio.h"
 #include "base/hash.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "kernels/ops.h"
-#include "recipes/init_text.h"
 #include "recipes/stage.h"
-#include "recipes/student_stages.h"
-#include "recipes/supply.h"
-#include "results/csv.h"
+#include "recipes/student_history.h"
 #include "results/loaded_model.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,81 +98,6 @@ out:
 	return rc;
 }
 
-static void fill_train(struct result *r, const struct phase *p, const struct search *s)
-{
-	r->trained = true;
-	r->train.init_tokens = (double)p->start->spent_tokens;
-	r->train.tokens = (double)(p->start->spent_tokens + p->tokens / p->spec->batch_tokens * p->spec->batch_tokens);
-	r->train.unique_tokens = p->unique_tokens;
-	r->train.epochs = p->epochs;
-	r->train.total_flops = p->flops + p->start->spent_flops;
-	r->train.lr = p->lr;
-	r->train.n_candidates = s->n;
-	for (int i = 0; i < s->n; i++) {
-		r->train.candidates[i].lr = s->tried[i].lr;
-		r->train.candidates[i].nll = s->tried[i].nll;
-	}
-}
-
-static const char *metrics_name(const struct run *run)
-{
-	return run->spec->report->metrics == METRICS_JSONL ? "metrics.jsonl" : "metrics.csv";
-}
-
-/* A copy beside result.json, so that the directory is whole by itself. */
-static int carry_metrics(const struct run *run, const char *from_dir, const char *dir, const char *stem, char out[128], struct err *e)
-{
-	snprintf(out, 128, "%s%s", stem, strrchr(metrics_name(run), '.'));
-	char *from = path_format("%s/%s", from_dir, metrics_name(run)), *to = path_format("%s/%s", dir, out);
-	int rc = fsio_copy_file(from, to, e);
-	free(from);
-	free(to);
-	return rc;
-}
-
-_Static_assert((int)RESULT_MAX_EARLIER >= 2 * (int)RECIPE_MAX_STAGES, "a result holds the phases of all stages");
-
-static int carry_earlier(struct result *r, const struct run *run, const struct student_stage *s, bool masks, const char *dir, struct err *e)
-{
-	char stem[32];
-	struct result_phase *p = &r->earlier[r->n_earlier++];
-	snprintf(stem, sizeof stem, masks ? "stage-%d-masks" : "stage-%d-metrics", s->number);
-	*p = (struct result_phase){.after = (double)(masks ? student_stage_begin(s) : s->in.start.spent_tokens), .masks = masks};
-	return carry_metrics(run, masks ? s->in.dir : s->train_dir, dir, stem, p->metrics, e);
-}
-
-/* Metrics of every phase of the student's own stages: the last training, the last masks, and those before them. */
-static int carry_all(struct result *r, const struct run *run, const struct student_stage *last, const char *dir, struct err *e)
-{
-	TRY(carry_metrics(run, last->train_dir, dir, "metrics", r->metrics, e));
-	for (const struct student_stage *s = last; s; s = s->number > 1 ? s->before : NULL) {
-		if (s != last && s->spec->train)
-			TRY(carry_earlier(r, run, s, false, dir, e));
-		if (s->spec->init->masks && *r->masks_metrics) {
-			TRY(carry_earlier(r, run, s, true, dir, e));
-		} else if (s->spec->init->masks) {
-			r->masks_after = (double)student_stage_begin(s);
-			TRY(carry_metrics(run, s->in.dir, dir, "masks", r->masks_metrics, e));
-		}
-	}
-	return 0;
-out:
-	return -1;
-}
-
-/* The mean of a column of metrics over the last tenth of the steps; 0 where it has no value. */
-static double tail_mean(const struct csv *c, const char *name)
-{
-	int column = csv_column(c, name), n = 0;
-	double sum = 0;
-	for (size_t row = c->n_rows - (c->n_rows + 9) / 10; column >= 0 && row < c->n_rows; row++)
-		if (isfinite(csv_at(c, row, column))) {
-			sum += csv_at(c, row, column);
-			n++;
-		}
-	return n ? sum / n : 0;
-}
-
 /* The loss of inherited weights before they are trained. */
 static int fill_start(struct result *r, const struct run *run, const struct start *start, struct err *e)
 {
@@ -187,69 +106,6 @@ static int fill_start(struct result *r, const struct run *run, const struct star
 		return 0;
 	int rc = loaded_model_open(&m, run->eval_ops, start->dir, e) < 0 ? -1 : heldout(run, &m, &r->start_nll, e);
 	loaded_model_close(&m);
-	return rc;
-}
-
-static bool is_depth_alone(const struct shape *own, const struct shape *of)
-{
-	return own->L != of->L && own->C == of->C && own->F == of->F && own->NH == of->NH && own->NKV == of->NKV;
-}
-
-/* "importance, importance": the inits of the student's own stages. */
-static void fill_kinds(struct result *r, const struct student_stage *s)
-{
-	if (s->number > 1)
-		fill_kinds(r, s->before);
-	size_t used = strlen(r->init);
-	snprintf(r->init + used, sizeof r->init - used, "%s%s", s->number > 1 ? ", " : "", init_kind(s->spec->init));
-}
-
-/* Those of the student that it goes on from included. */
-static void fill_text(struct result *r, const struct student_stage *s, size_t n)
-{
-	if (s->before)
-		fill_text(r, s->before, n);
-	if (s->before && s->before->spec->train)
-		strncat(r->init_text, ", trained", n - strlen(r->init_text) - 1);
-	if (!s->spec->init->student)
-		init_text(s->spec->init, r->init_text, n);
-}
-
-static void fill_init(struct result *r, const struct student_stage *last, const struct shape *teacher)
-{
-	fill_kinds(r, last);
-	hash_hex(last->init_id, r->init_id);
-	fill_text(r, last, sizeof r->init_text - sizeof ", depth alone");
-	if (!last->spec->init->random && is_depth_alone(&last->in.start.arch.shape, teacher))
-		strcat(r->init_text, ", depth alone");
-}
-
-/* How it was distilled, and what teacher and student said about the last batches. */
-static int fill_distill(struct result *r, const struct phase *p, const char *metrics, struct err *e)
-{
-	struct result_distill *d = &r->distill;
-	struct supply *supply = NULL;
-	struct csv csv = {0};
-	int rc = -1;
-	if (!p->spec->distill)
-		return 0;
-	TRY(csv_read(&csv, metrics, e));
-	TRY(supply_open(&supply, p->run, p->spec->distill, &p->start->arch, p->start->kept, e));
-	d->present = true;
-	distill_text(&supply->plan, d->text, sizeof d->text);
-	d->teacher_ce = tail_mean(&csv, "teacher_ce");
-	d->ce = tail_mean(&csv, supply->plan.skip_separators ? "ce_text" : "ce");
-	d->agree = tail_mean(&csv, "agree");
-	d->cached = supply->plan.cache != NULL;
-	if (d->cached)
-		supply_cache_text(supply, d->cache, sizeof d->cache);
-	d->cache_bytes_per_token = p->cache_bytes_per_token;
-	d->cache_mass = p->cache_mass;
-	d->cache_tokens = p->cache_tokens;
-	rc = 0;
-out:
-	csv_release(&csv);
-	supply_close(supply);
 	return rc;
 }
 
@@ -262,21 +118,11 @@ static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_
 			 "sequence_length", (json_int_t)run->spec->report->sequence_length, "documents", (json_int_t)run->spec->report->documents);
 }
 
-static void fill_warnings(struct result *r, const struct student_stage *s)
-{
-	if (s->number > 1)
-		fill_warnings(r, s->before);
-	if (*s->search.warning && r->n_warnings < RESULT_MAX_WARNINGS)
-		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->search.warning);
-	for (int i = 0; i < s->in.n_warnings && r->n_warnings < RESULT_MAX_WARNINGS; i++)
-		snprintf(r->warnings[r->n_warnings++], sizeof r->warnings[0], "%s", s->in.warnings[i]);
-}
-
 /* dir: of the student; last: its last stage. */
 static int finish_student(const struct run *run, const struct student_stage *last, const char *name, const char *dir, bool teacher, struct err *e)
 {
 	const struct phase *p = &last->phase;
-	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir), *metrics = path_format("%s/%s", p->dir, metrics_name(run));
+	char *model = path_format("%s/model", p->dir), *at = path_format("%s/result", dir);
 	struct result *r = result_new();
 	bool done;
 	int rc = -1;
@@ -292,18 +138,13 @@ static int finish_student(const struct run *run, const struct student_stage *las
 	snprintf(r->name, sizeof r->name, "%s", name);
 	snprintf(r->role, sizeof r->role, "%s", teacher ? "teacher" : "student");
 	snprintf(r->model, sizeof r->model, "..%s/model", p->dir + strlen(dir));
-	fill_init(r, last, teacher ? &p->start->arch.shape : &run->teachers[0].model.layout.arch.shape);
-	fill_train(r, p, &last->search);
+	TRY(student_history(r, run, last, teacher ? &p->start->arch : &run->teachers[0].model.layout.arch, at, e));
 	TRY(fill_start(r, run, p->start, e));
-	TRY(fill_distill(r, p, metrics, e));
-	fill_warnings(r, last);
-	TRY(carry_all(r, run, last, at, e));
 	TRY(write_result(run, r, at, model, last->source.hash, p->seed, teacher ? NULL : run->teachers[0].dir, e));
 	TRY(stage_finish(at, e));
 	rc = 0;
 out:
 	result_free(r);
-	free(metrics);
 	free(at);
 	free(model);
 	return rc;
