@@ -72,7 +72,7 @@ void init_text(const struct init_spec *spec, char *out, size_t n)
 	for (const struct key *k = init_section.keys; k->name; k++) {
 		if (!is_present(spec, k))
 			continue;
-		say(&t, "%s", k->name);
+		say(&t, "%s", strcmp(k->name, "random") ? k->name : "fresh weights");
 		const void *values = k->section ? *(void *const *)member(spec, k) : NULL;
 		for (const struct key *own = values ? k->section->keys : NULL; own && own->name; own++)
 			if (!is_replaced(k->section, values, own))

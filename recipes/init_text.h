@@ -5,7 +5,7 @@
 
 #include "recipes/recipe.h"
 
-/* "importance taylor, layers kl, refit": the kind, its `method`, and every other choice, switch or file that differs from its
+/* "importance taylor, layers kl, refit": the kind (of random: "fresh weights"), its `method`, and every other choice, switch or file that differs from its
  * default, in the order of the key table; " distilled" where the init has soft targets. Appended to out (n bytes), after " → " where
  * something stands there. What does not fit is cut. */
 void init_text(const struct init_spec *, char *out, size_t n);

@@ -104,7 +104,8 @@ double compare_start_nll(const struct compare_row *);
 int compare_reference(const struct comparison *, const struct compare_row *);
 
 /* Tables, each the caller's to release; only the header when there is nothing to show. Scores of one domain; ways
- * (where students differ in how they were made); costs; seeds (of students with several); learning rates (of students with a choice); distilled students; caches. */
+ * (where students differ in how they were made); costs; seeds (of students with several); learning rates (of students with a
+ * choice); distilled students (where any has a control); caches. */
 int compare_table_domain(const struct comparison *, int domain, struct table *, struct err *);
 int compare_table_ways(const struct comparison *, struct table *, struct err *);
 int compare_table_costs(const struct comparison *, struct table *, struct err *);

@@ -115,7 +115,10 @@ int compare_table_controls(const struct comparison *c, struct table *t, struct e
 {
 	static const char *const header[] = {"student", "domain", "distilled by", "control", "Δ to control", "95 % interval",
 					     "s.d. of seeds", "better in", "teacher's CE", "own CE", "top-1"};
-	return make(t, c, header, 11, 4, c->controls, c->n_controls, set_control, e);
+	bool any = false;
+	for (int i = 0; i < c->n_controls; i++)
+		any |= c->controls[i].other >= 0;
+	return make(t, c, header, 11, 4, c->controls, any ? c->n_controls : 0, set_control, e);
 }
 
 int compare_table_caches(const struct comparison *c, struct table *t, struct err *e)

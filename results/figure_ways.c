@@ -3,6 +3,7 @@
 #include "results/plot.h"
 
 #include <math.h>
+#include <string.h>
 
 enum panel { AFTER_CUT, IN_THE_END };
 
@@ -46,17 +47,68 @@ static int write_seeds(struct plot *p, const struct comparison *c, enum panel pa
 	return n;
 }
 
+/* ---- names ---- */
+
+enum { LINE_CHARACTERS = 60, CHARACTER_PX = 7 };
+
+/* One line of a way's name: up to an arrow, and no longer than it may be. */
+struct line {
+	const char *begin, *next; /* next: where the following one begins; NULL: there is none */
+	int n_bytes, n_characters;
+	bool cut;
+};
+static struct line line_of(const char *text)
+{
+	const char *arrow = strstr(text, "→ "), *end = arrow ? arrow + strlen("→ ") : text + strlen(text);
+	struct line line = {.begin = text, .next = arrow ? end : NULL};
+	for (const char *at = text; at < end; at++) {
+		bool starts = ((unsigned char)*at & 0xc0) != 0x80;
+		line.cut |= starts && line.n_characters == LINE_CHARACTERS;
+		if (line.cut)
+			break;
+		line.n_characters += starts;
+		line.n_bytes++;
+	}
+	return line;
+}
+
+static int widest_line(const struct comparison *c)
+{
+	int most = 0;
+	for (int i = 0; i < c->n_ways; i++)
+		for (const char *at = c->ways[i].text; at;) {
+			struct line line = line_of(at);
+			most = line.n_characters > most ? line.n_characters : most;
+			at = line.next;
+		}
+	return most;
+}
+
+static void print_name(struct plot *p, const char *text)
+{
+	char copy[4 * LINE_CHARACTERS + 8];
+	for (const char *at = text; at;) {
+		struct line line = line_of(at);
+		snprintf(copy, sizeof copy, "%.*s%s", line.n_bytes, line.begin, line.cut ? "…" : "");
+		plot_text(p, copy);
+		fputs(line.next ? ".\"\\n\"." : "", p->file);
+		at = line.next;
+	}
+}
+
 /* Ways by name in the first panel of the picture. */
 static void way_tics(struct plot *p, const struct comparison *c, bool named)
 {
 	fputs("set ytics (", p->file);
 	for (int i = 0; i < c->n_ways; i++) {
 		fputs(i ? ", " : "", p->file);
-		plot_text(p, named ? c->ways[i].text : "");
+		print_name(p, named ? c->ways[i].text : "");
 		fprintf(p->file, " %d", -i);
 	}
 	fputs(")\n", p->file);
 }
+
+/* ---- panels ---- */
 
 static void write_panel(struct plot *p, const struct comparison *c, enum panel panel, int d, int *means, int *seeds)
 {
@@ -95,24 +147,33 @@ static bool has_starts(const struct comparison *c)
 	return false;
 }
 
+static void set_margins(struct plot *p, double left, double right)
+{
+	fprintf(p->file, "set lmargin at screen %g\nset rmargin at screen %g\n", left, right);
+}
+
 int figure_ways(const struct comparison *c, int d, const char *dir, struct err *e)
 {
+	enum { WIDTH = 1080 };
 	struct plot p;
 	char name[32];
 	bool starts = has_starts(c);
+	double left = (widest_line(c) * CHARACTER_PX + 40.0) / WIDTH, middle = left + (0.97 - left) * 0.48;
 	if (!compare_has_ways(c))
 		return 0;
 	snprintf(name, sizeof name, d ? "ways-%d" : "ways", d);
-	if (plot_begin(&p, dir, name, starts ? 1080 : 760, 130 + 30 * c->n_ways, e) < 0)
+	if (plot_begin(&p, dir, name, WIDTH, 130 + 36 * c->n_ways, e) < 0)
 		return -1;
-	fprintf(p.file, "set yrange [%g:0.6]\nset tmargin 2.5\nset bmargin 4.5\nset xtics autofreq font ',11'\nset key outside top right horizontal Left reverse samplen 1\n",
-		-c->n_ways + 0.4);
+	fprintf(p.file, "set yrange [%g:0.6]\nset tmargin 2.5\nset bmargin 4.5\nset xtics autofreq font ',11'\n"
+		"set key outside top right horizontal Left reverse samplen 1\n", -c->n_ways + 0.4);
 	if (starts) {
-		fputs("set multiplot\nset size 0.6,1\nset origin 0,0\n", p.file);
+		fputs("set multiplot\n", p.file);
+		set_margins(&p, left, middle - 0.02);
 		way_tics(&p, c, true);
 		plot_panel(&p, c, AFTER_CUT, d);
-		fputs("set size 0.4,1\nset origin 0.6,0\n", p.file);
+		left = middle + 0.02;
 	}
+	set_margins(&p, left, 0.97);
 	way_tics(&p, c, !starts);
 	plot_panel(&p, c, IN_THE_END, d);
 	if (starts)

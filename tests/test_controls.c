@@ -207,6 +207,12 @@ static void what_cannot_be_paired(void **state)
 	ce->evals[0].scores.data_hash++;
 	c = compare(w, NULL);
 	assert_false(control_of(c, "kd")->cells[0].paired);
+	compare_free(c);
+	ce->train.tokens *= 2; /* no control any more, and nothing to say of it */
+	c = compare(w, NULL);
+	assert_ok(compare_table_controls(c, &t, &e), &e);
+	assert_int_equal(t.n_rows, 1);
+	table_release(&t);
 	char line[64];
 	assert_false(report_verdict_control(c, line, sizeof line));
 	compare_free(c);

@@ -27,8 +27,8 @@ static void kinds_and_what_differs(void **state)
 		{"importance: {scores: some.safetensors, merge_kv: true}", "importance, merge_kv, scores"},
 		{"layers: [0, 2]", "layers"},
 		{"layers: [0, 1, 3]", "layers"},
-		{"random: {}", "random"},
-		{"random: {target: {layers: 3}, tied: false}", "random, no tied"},
+		{"random: {}", "fresh weights"},
+		{"random: {target: {layers: 3}, tied: false}", "fresh weights, no tied"},
 		{"model: somewhere", "model"},
 	};
 	(void)state;

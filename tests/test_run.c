@@ -82,7 +82,7 @@ static void a_run_leaves_results_and_a_report(void **state)
 {
 	(void)state;
 	static const char *const students[] = {"sheared", "halved", "scratch"};
-	static const char *const texts[] = {"masks", "layers, depth alone", "random"};
+	static const char *const texts[] = {"masks", "layers, depth alone", "fresh weights"};
 	json_t *report = read_json("whole/report/report.json");
 	assert_true(json_is_object(report));
 	json_decref(report);
