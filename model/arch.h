@@ -51,8 +51,13 @@ int arch_from_config(struct arch *out, const json_t *config, const char *where, 
  * architectures set truthfully. Caller json_decref()s. */
 json_t *arch_to_config(const struct arch *, const json_t *source);
 
-/* Does a tool refuse, or run slowly with, this shape? Rules of transformers, vLLM and llama.cpp, one line each. */
-enum load_level { LOAD_OK, LOAD_WARN, LOAD_REFUSED };
+/* Does a tool refuse, misread or run less well with this shape? Rules of transformers, vLLM and llama.cpp, one line each for those
+ * that it breaks. */
+enum load_level {
+	LOAD_WARN,    /* it loads; something is slower, larger or on one GPU only */
+	LOAD_MISREAD, /* one tool cannot load it; whoever asks for the shape may have it, a search for one leaves it out */
+	LOAD_REFUSED, /* nothing is cut to it */
+};
 struct load_finding {
 	enum load_level level;
 	char line[200];

@@ -202,6 +202,7 @@ static void __attribute__((format(printf, 3, 4))) found(struct findings *f, enum
 	va_end(ap);
 }
 
+/* Matrices are quantized along rows of these lengths: in blocks of 256 values (K-quants), else of 32, else not at all. */
 static void check_rows(struct findings *out, const struct shape *s)
 {
 	const struct {
@@ -209,9 +210,26 @@ static void check_rows(struct findings *out, const struct shape *s)
 		int n;
 	} rows[] = {{"hidden_size", s->C}, {"intermediate_size", s->F}, {"num_attention_heads * head_dim", s->NH * s->HD}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (rows[i].n % 256)
+		if (rows[i].n % 32)
+			found(out, LOAD_WARN, "llama.cpp: %s %d is not a multiple of 32; its matrices cannot be quantized and stay in 16 bits",
+			      rows[i].what, rows[i].n);
+		else if (rows[i].n % 256)
 			found(out, LOAD_WARN, "llama.cpp: %s %d is not a multiple of 256; K-quants fall back to larger types",
 			      rows[i].what, rows[i].n);
+}
+
+/* One key-value head is copied to every GPU, a vocabulary is padded. */
+static void check_split(struct findings *out, const struct shape *s)
+{
+	const struct {
+		const char *what;
+		int n;
+	} split[] = {{"heads", s->NH}, {"key-value heads", s->NKV > 1 ? s->NKV : 0}, {"FFN channels", s->F}};
+	for (size_t i = 0; i < sizeof split / sizeof *split; i++)
+		if (split[i].n % 2)
+			found(out, LOAD_WARN, "vLLM: %d %s cannot be split over 2 GPUs (tensor parallelism)", split[i].n, split[i].what);
+	if (s->V % 2)
+		found(out, LOAD_WARN, "vLLM: a vocabulary of %d is padded for 2 GPUs (tensor parallelism)", s->V);
 }
 
 int arch_check_loadable(const struct arch *a, struct load_finding *out, int max)
@@ -227,14 +245,9 @@ int arch_check_loadable(const struct arch *a, struct load_finding *out, int max)
 		found(&all, LOAD_REFUSED, "transformers 5 refuses a %s config whose hidden_size (%d) is not a multiple of "
 		      "num_attention_heads (%d), whatever head_dim says", a->family, s->C, s->NH);
 	if (f->head_dim_derived && s->C != s->NH * s->HD)
-		found(&all, LOAD_WARN, "vLLM takes %s's head_dim as hidden_size / num_attention_heads (%d / %d), not the %d "
+		found(&all, LOAD_MISREAD, "vLLM takes %s's head_dim as hidden_size / num_attention_heads (%d / %d), not the %d "
 		      "in the config", a->family, s->C, s->NH, s->HD);
-	if (s->NH % 2)
-		found(&all, LOAD_WARN, "vLLM: %d heads cannot be split over 2 GPUs (tensor parallelism)", s->NH);
-	if (s->NKV > 1 && s->NKV % 2)
-		found(&all, LOAD_WARN, "vLLM: %d key-value heads cannot be split over 2 GPUs (tensor parallelism)", s->NKV);
-	if (s->V % 2)
-		found(&all, LOAD_WARN, "vLLM: a vocabulary of %d is padded for 2 GPUs (tensor parallelism)", s->V);
+	check_split(&all, s);
 	check_rows(&all, s);
 	return all.n;
 }

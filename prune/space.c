@@ -95,7 +95,7 @@ static bool loads(const struct arch *a)
 	struct load_finding found[16];
 	int n = arch_check_loadable(a, found, 16);
 	for (int i = 0; i < n; i++)
-		if (found[i].level == LOAD_REFUSED)
+		if (found[i].level != LOAD_WARN)
 			return false;
 	return true;
 }

@@ -282,8 +282,7 @@ static void print_findings(const struct run *run)
 		if (outline_open(&end, run, s, recipe_n_stages(s), &ignored) == 0 && !same_shape_before(run, i, &end.model.layout.arch)) {
 			int n = arch_check_loadable(&end.model.layout.arch, found, 16);
 			for (int k = 0; k < n; k++)
-				if (found[k].level != LOAD_OK)
-					printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
+				printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
 		}
 		outline_close(&end);
 	}

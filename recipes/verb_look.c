@@ -23,7 +23,7 @@ static size_t group_elems(const struct param_layout *l, enum param_kind from, en
 
 static json_t *findings_json(const struct arch *a)
 {
-	static const char *const levels[] = {"ok", "warning", "refused"};
+	static const char *const levels[] = {"warning", "misread", "refused"};
 	struct load_finding found[16];
 	int n = arch_check_loadable(a, found, 16);
 	json_t *list = json_array();

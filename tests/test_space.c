@@ -85,11 +85,15 @@ static void look_at(struct brute *b, const struct arch *a, const struct arch *so
 	const struct shape *s = &a->shape, *from = &source->shape;
 	struct space_shape x = {.shape = *s, .balance = space_balance(s, from)};
 	struct target t = {.layers = s->L, .hidden = s->C, .heads = s->NH, .kv_heads = s->NKV, .intermediate = s->F};
+	struct load_finding found[16];
 	struct arch ignored;
 	struct err e;
 	double most = 0;
 	if (!wanted_heads(a, from, &o->pinned) || target_arch(&ignored, source, &t, &e) < 0)
 		return;
+	for (int i = arch_check_loadable(a, found, 16) - 1; i >= 0; i--)
+		if (found[i].level == LOAD_MISREAD)
+			return;
 	space_cost(a, o, x.cost);
 	for (int m = 0; m < SPACE_MEASURES; m++)
 		if (o->limit[m] > 0)
