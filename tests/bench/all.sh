@@ -8,7 +8,7 @@ out=${2:?usage: all.sh BUILD OUT [PYTHON]}
 shared=${SHARED:-../shared/data}
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
-cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokenizer bench_ops bench_importance bench_generate espalier > /dev/null
+cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokenizer bench_ops bench_importance bench_generate bench_space espalier > /dev/null
 "$build/espalier" --version > "$out/version.txt"
 
 for dtype in fp32 bf16; do
@@ -29,6 +29,7 @@ for bench in losses cache; do
 done
 
 "$build/bench_importance" "$shared/models/stories3M" > "$out/importance.jsonl"
+"$build/bench_space" > "$out/space.jsonl"
 
 {
 	"$build/bench_generate" "$shared/models/stories3M"
