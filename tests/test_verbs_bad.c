@@ -411,6 +411,8 @@ static void an_unknown_key_gets_a_caret(void **state)
 	test_write("bad.yaml", text);
 	refused_within("plan bad.yaml --set students.small.trian={}", 0, 2, 3, "did you mean 'train'?");
 	refused_within("cut qwen2 --masks first.safetensors --target {\"hiden\":12} --out never", 0, 2, 3, "unknown key 'hiden' in target; did you mean 'hidden'?");
+	refused_within("cut qwen2 --masks first.safetensors --target qwen3-0.6b --out never", 0, 2, 3, "qwen3-0.6b has heads of 128 dimensions, the source's have 6");
+	refused_within("cut qwen2 --masks first.safetensors --target {\"parameters\":900} --out never", 0, 2, 3, "a budget is searched by a recipe; expected sizes");
 	assert_false(fsio_exists("runs"));
 }
 
