@@ -202,7 +202,7 @@ struct recipe_spec {
 };
 
 extern const struct section recipe_section, train_section, masks_section, init_section, data_section, teacher_section,
-	student_section, report_section, domain_section, shape_section, distill_section;
+	student_section, report_section, domain_section, shape_section, shape_search_section, distill_section;
 extern const char *const loss_names[]; /* (LOSSES) */
 
 struct recipe {
