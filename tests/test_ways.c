@@ -106,6 +106,16 @@ static void the_figure(void **state)
 		free(svg);
 	}
 	compare_free(c);
+	for (int i = 0; i < 3; i++)
+		snprintf(w->results[i]->init_text, sizeof w->results[i]->init_text, "%070d, trained → it's masks", 7);
+	c = compare(w, NULL);
+	assert_int_equal(figure_ways(c, 0, w->dir.text, &e), 1);
+	assert_ok(fsio_read_file(test_join(&w->dir, "ways.svg").text, 1 << 24, &svg, NULL, &e), &e);
+	assert_non_null(strstr(svg, "00…"));
+	assert_null(strstr(svg, "07, trained"));
+	assert_true(strstr(svg, "it's masks") || strstr(svg, "it&apos;s masks") || strstr(svg, "it&#39;s masks"));
+	free(svg);
+	compare_free(c);
 	w->n = 3; /* one way */
 	c = compare(w, NULL);
 	assert_int_equal(figure_ways(c, 0, w->dir.text, &e), 0);
