@@ -183,15 +183,16 @@ static void weigh_noise(struct mask_learner *l, const struct mask_block *b)
 		l->worth[i] = log(noise_of(l->v, i, rms));
 }
 
-/* worth: log noise before this step's moments. While the target falls, a score follows what becomes of its unit's. */
+/* worth: log noise before this step's moments. While the target falls, a score follows what becomes of its unit's; after
+ * that, units at the edge trade places. (Both at once lost: a layer that is half open always asks to be opened.) */
 static void soft_block(struct mask_learner *l, const struct mask_block *b, int step)
 {
 	const struct mask_options *o = &l->options;
 	double tau = temperature(l, b, step), reach = (double)o->lr * spread_of(l->score, b), rms = rms_of(l->v, b);
-	bool falls = progress_of(o, step) <= (double)o->warmup_fraction;
-	for (int row = 0; row < b->n_rows && tau > 0; row++)
+	bool falls = progress_of(o, step) <= (double)o->warmup_fraction || step == 0;
+	for (int row = 0; row < b->n_rows && tau > 0 && !falls; row++)
 		trade(l, b->first + (size_t)row * (size_t)b->n_units, b->n_units, tau, reach);
-	for (size_t i = b->first; i < b->first + mask_block_size(b) && (falls || step == 0); i++)
+	for (size_t i = b->first; i < b->first + mask_block_size(b) && falls; i++)
 		l->score[i] += (float)(log(noise_of(l->v, i, rms)) - l->worth[i]);
 }
 

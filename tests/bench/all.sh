@@ -12,7 +12,7 @@ cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokeni
 "$build/espalier" --version > "$out/version.txt"
 
 for dtype in fp32 bf16; do
-	for mode in plain kd masked; do
+	for mode in plain kd hard_concrete soft_topk; do
 		"$build/bench_step" 15m --mode "$mode" --dtype "$dtype"
 	done
 done > "$out/step.jsonl" 2> "$out/step.txt"

@@ -1,15 +1,17 @@
 /* Speed of one whole training step (forward, backward, clipping, AdamW) on random tokens, beside the step's own matrix
  * products run alone in the same process.
- *   bench_step 15m [--dtype fp32|bf16] [--mode plain|kd|masked] [--threads N] [--steps N] [--chunk-mib N] [--profile]
+ *   bench_step 15m [--dtype fp32|bf16] [--mode plain|kd|hard_concrete|soft_topk] [--threads N] [--steps N] [--chunk-mib N] [--profile]
  * 15m: Llama of 15.19 M parameters: 6 layers, hidden 288, 6 heads of 48, FFN 768, vocabulary 32000 tied, B 8 x T 256.
- *   plain   that model     masked  that model under soft masks of every kind, with their gradients
+ *   plain   that model     hard_concrete, soft_topk   that model and its masks: hidden, layers, groups of heads and FFN channels
+ *                                                     are learned, on the way to two thirds of each
  *   kd      that model as the teacher of half: 3 layers, hidden 144, 3 heads of 48, FFN 384; CE + KL
  * One JSON line on stdout, one line for people on stderr. Medians over --steps (default 7) after 2 warm-up steps. */
+#include "prune/mask_learner.h"
 #include "teacher/teacher.h"
 #include "tests/bench/bench_world.h"
 #include "tests/bench/probe.h"
 
-enum mode { MODE_PLAIN, MODE_KD, MODE_MASKED };
+enum mode { MODE_PLAIN, MODE_KD, MODE_HARD_CONCRETE, MODE_SOFT_TOPK };
 enum { B = 8, T = 256, N = B * T, V = 32000, WARM_UP = 2, MAX_STEPS = 1000 };
 
 struct bench {
@@ -27,12 +29,17 @@ struct bench {
 	struct arena teacher_weights, teacher_activations;
 	struct masks masks;
 	struct mask_grads mask_grads;
+	struct mask_learner *learner; /* NULL: no masks */
+	struct host_masks z, dz;
+	void *z_block, *dz_block;
+	int mask_step;
 	size_t owned_bytes;
 	double baseline_bytes; /* resident before anything of ours is allocated */
 	int32_t tokens[N], targets[N], pos[N], start[N];
 };
 
-static const char *const MODES[] = {"plain", "kd", "masked"};
+static const char *const MODES[] = {"plain", "kd", "hard_concrete", "soft_topk"};
+enum { N_MODES = 4, MASK_STEPS = 1000, FIRST_MASK_STEP = 250 }; /* where the target has half fallen */
 
 static int open_student(struct bench *b, struct err *e)
 {
@@ -43,7 +50,7 @@ static int open_student(struct bench *b, struct err *e)
 	o.B = B;
 	o.T = T;
 	o.type = b->type;
-	o.mode = b->mode == MODE_MASKED ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
+	o.mode = b->mode >= MODE_HARD_CONCRETE ? ACTIVATIONS_MASKED : ACTIVATIONS_TRAIN;
 	o.teacher_V = b->mode == MODE_KD ? V : 0;
 	o.n_teachers = o.n_terms = b->mode == MODE_KD;
 	o.chunk_bytes = b->chunk_bytes;
@@ -83,16 +90,12 @@ out:
 	return rc;
 }
 
-/* n floats in [0.2, 1) and a place for their gradients. */
 static int mask_pair(struct bench *b, int n, const float **z, float **dz, struct err *e)
 {
 	void *p, *d;
 	size_t n_bytes = (size_t)n * sizeof(float);
 	if (b->cpu->alloc(b->cpu, n_bytes, &p, e) < 0 || b->cpu->alloc(b->cpu, n_bytes, &d, e) < 0)
 		return -1;
-	for (int i = 0; i < n; i++)
-		((float *)p)[i] = 0.2f + 0.8f * rng_uniform(3, RNG_TEST, (uint64_t)n, (uint64_t)i);
-	b->cpu->zero(b->cpu, d, n_bytes);
 	*z = p;
 	*dz = d;
 	return 0;
@@ -100,18 +103,72 @@ static int mask_pair(struct bench *b, int n, const float **z, float **dz, struct
 
 static int open_masks(struct bench *b, struct err *e)
 {
-	const struct shape *s = &b->student.layout.arch.shape;
+	const struct arch *source = &b->student.layout.arch;
+	const struct shape *s = &source->shape;
+	struct arch target = *source;
 	struct masks *z = &b->masks;
 	struct mask_grads *d = &b->mask_grads;
+	struct mask_options o = mask_default(b->mode == MODE_SOFT_TOPK ? MASK_SOFT_TOPK : MASK_SOLVED, MASK_STEPS);
 	int rc = -1;
+	target.shape.L = 4;
+	target.shape.C = 192;
+	target.shape.NH = target.shape.NKV = 4;
+	target.shape.F = 512;
 	TRY(mask_pair(b, s->C, &z->hidden, &d->hidden, e));
 	TRY(mask_pair(b, s->L, &z->attn, &d->attn, e));
-	TRY(mask_pair(b, s->L, &z->ffn_block, &d->ffn_block, e));
 	TRY(mask_pair(b, s->L * s->NH, &z->heads, &d->heads, e));
 	TRY(mask_pair(b, s->L * s->F, &z->ffn, &d->ffn, e));
+	z->ffn_block = z->attn;
+	d->ffn_block = d->attn;
+	TRY(mask_learner_open(&b->learner, source, &target, &o, e));
+	TRY(host_masks_alloc(&b->z, &b->z_block, b->learner, e));
+	TRY(host_masks_alloc(&b->dz, &b->dz_block, b->learner, e));
+	b->mask_step = FIRST_MASK_STEP;
 	rc = 0;
 out:
 	return rc;
+}
+
+struct mask_copy {
+	float *host_z, *host_dz;
+	const float *z;
+	float *dz;
+	size_t n_bytes;
+};
+enum { MASK_ARRAYS = 4 };
+
+static void list_masks(const struct bench *b, struct mask_copy out[MASK_ARRAYS])
+{
+	const struct shape *s = &b->student.layout.arch.shape;
+	const struct masks *z = &b->masks;
+	const struct mask_grads *d = &b->mask_grads;
+	size_t L = (size_t)s->L * sizeof(float);
+	out[0] = (struct mask_copy){b->z.hidden, b->dz.hidden, z->hidden, d->hidden, (size_t)s->C * sizeof(float)};
+	out[1] = (struct mask_copy){b->z.layers, b->dz.layers, z->attn, d->attn, L};
+	out[2] = (struct mask_copy){b->z.heads, b->dz.heads, z->heads, d->heads, L * (size_t)s->NH};
+	out[3] = (struct mask_copy){b->z.ffn, b->dz.ffn, z->ffn, d->ffn, L * (size_t)s->F};
+}
+
+/* As recipes/loop.c does for its one micro-batch. */
+static void masks_to_device(struct bench *b)
+{
+	struct mask_copy list[MASK_ARRAYS];
+	list_masks(b, list);
+	mask_learner_sample(b->learner, b->mask_step, 0, &b->z);
+	for (int i = 0; i < MASK_ARRAYS; i++) {
+		b->cpu->upload(b->cpu, (float *)(uintptr_t)list[i].z, list[i].host_z, list[i].n_bytes);
+		b->cpu->zero(b->cpu, list[i].dz, list[i].n_bytes);
+	}
+}
+
+static void masks_learn(struct bench *b)
+{
+	struct mask_copy list[MASK_ARRAYS];
+	list_masks(b, list);
+	for (int i = 0; i < MASK_ARRAYS; i++)
+		b->cpu->download(b->cpu, list[i].host_dz, list[i].dz, list[i].n_bytes);
+	mask_learner_backward(b->learner, &b->dz);
+	mask_learner_update(b->learner, b->mask_step++, NULL);
 }
 
 /* A line of the process's status, in bytes: "VmHWM" the peak of the resident set, "RssAnon" what is resident now and no
@@ -144,7 +201,7 @@ static int bench_open(struct bench *b, struct err *e)
 	TRY(open_student(b, e));
 	if (b->mode == MODE_KD)
 		TRY(open_teacher(b, e));
-	if (b->mode == MODE_MASKED)
+	if (b->mode >= MODE_HARD_CONCRETE)
 		TRY(open_masks(b, e));
 	for (int i = 0; i < N; i++) {
 		b->tokens[i] = (int32_t)rng_below(4, RNG_TEST, 0, (uint64_t)i, V);
@@ -164,15 +221,19 @@ static double step(struct bench *b, double *loss_out, struct err *e)
 	struct step_loss loss = {.ce_weight = 0.1f, .n_terms = 1, .terms = {{.weight = 0.9f, .tau = 1}}, .step_tokens = N};
 	struct soft_targets soft = {.kind = SOFT_TARGETS_NONE};
 	struct step_sums sums = {0};
-	bool masked = b->mode == MODE_MASKED;
+	bool masked = b->learner != NULL;
 	double from = clock_now_s();
 	student_begin(&b->student);
 	const struct batch *device = student_upload(&b->student, &batch);
 	if (b->mode == MODE_KD)
 		BUG_ON(teacher_targets(&b->teacher, &(struct teacher_batch){.device = device}, &soft, e) < 0);
+	if (masked)
+		masks_to_device(b);
 	student_microbatch(&b->student, &loss, b->mode == MODE_KD, &(struct step_teacher){&soft, NULL}, masked ? &b->masks : NULL, masked ? &b->mask_grads : NULL, NULL, &sums);
 	if (student_update(&b->student, 3e-4f, NULL, e) < 0)
 		return -1;
+	if (masked)
+		masks_learn(b);
 	*loss_out = sums.ce / (double)sums.tokens;
 	return clock_now_s() - from;
 }
@@ -259,7 +320,7 @@ static void parse(struct bench *b, int argc, char **argv)
 		if (flag == 0)
 			b->type = index_of(value, types, 2) ? DTYPE_BF16 : DTYPE_F32;
 		else if (flag == 1)
-			b->mode = (enum mode)index_of(value, MODES, 3);
+			b->mode = (enum mode)index_of(value, MODES, N_MODES);
 		else if (flag == 2)
 			b->threads = atoi(value);
 		else if (flag == 3)
@@ -280,6 +341,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bench_step: %s\n", e.line);
 		return 1;
 	}
+	mask_learner_close(b.learner);
+	free(b.z_block);
+	free(b.dz_block);
 	student_release(&b.student);
 	teacher_release(&b.teacher);
 	ops_cpu_close(b.cpu);
