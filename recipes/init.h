@@ -15,6 +15,7 @@ struct init {
 	struct mask_report report; /* masks: before the cut */
 	double soft_nll, hard_nll; /* masks: held-out, of both cuts */
 	bool soft;         /* masks: which was taken */
+	double unmasked_nll[2]; /* masks: held-out, of the whole model before the phase and after it: the weights' damage */
 	char warnings[INIT_MAX_WARNINGS][200];
 	int n_warnings;
 };

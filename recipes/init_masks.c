@@ -34,8 +34,9 @@ static json_t *report_json(const struct init *in)
 						      r->expected[k], "worst_row", r->worst_row[k], "saturated", r->saturated[k]));
 	for (int i = 0; i < in->n_warnings; i++)
 		json_array_append_new(warnings, json_string(in->warnings[i]));
-	return json_pack("{s:s,s:f,s:f,s:o,s:o}", "cut", in->soft ? "soft" : "hard", "soft_nll", in->soft_nll, "hard_nll", in->hard_nll,
-			 "structures", structures, "warnings", warnings);
+	return json_pack("{s:s,s:f,s:f,s:f,s:f,s:o,s:o}", "cut", in->soft ? "soft" : "hard", "soft_nll", in->soft_nll, "hard_nll", in->hard_nll,
+			 "unmasked_nll_before", in->unmasked_nll[0], "unmasked_nll_after", in->unmasked_nll[1], "structures", structures,
+			 "warnings", warnings);
 }
 
 int init_read_masks(struct init *in, struct err *e)
@@ -49,6 +50,8 @@ int init_read_masks(struct init *in, struct err *e)
 	in->soft = !strcmp(cut, "soft");
 	TRY(json_get_double(o, path, "soft_nll", 0, 0, 1e9, &in->soft_nll, e));
 	TRY(json_get_double(o, path, "hard_nll", 0, 0, 1e9, &in->hard_nll, e));
+	TRY(json_get_double(o, path, "unmasked_nll_before", 0, 0, 1e9, &in->unmasked_nll[0], e));
+	TRY(json_get_double(o, path, "unmasked_nll_after", 0, 0, 1e9, &in->unmasked_nll[1], e));
 	structures = json_object_get(o, "structures");
 	for (int k = 0; k < MASK_STRUCTURES; k++) {
 		const json_t *s = json_object_get(structures, mask_structure_name((enum mask_structure)k));
@@ -86,12 +89,17 @@ static int choose_and_cut(struct init *in, const struct run *run, const struct s
 	TRY(host_masks_alloc(&z, &block, learner, e));
 	mask_learner_final(learner, false, &z);
 	TRY(loop_heldout(run, session, &z, &in->hard_nll, e));
-	mask_learner_final(learner, true, &z);
-	TRY(loop_heldout(run, session, &z, &in->soft_nll, e));
-	in->soft = spec->cut == CUT_SOFT || (spec->cut == CUT_BEST && in->soft_nll < in->hard_nll);
-	mask_learner_final(learner, in->soft, &z);
-	log_line("masks: held-out loss of the soft cut %.4f, of the hard cut %.4f: the %s one is made", in->soft_nll, in->hard_nll,
-		 in->soft ? "soft" : "hard");
+	in->soft_nll = in->hard_nll;
+	if (spec->method == METHOD_HARD_CONCRETE) {
+		mask_learner_final(learner, true, &z);
+		TRY(loop_heldout(run, session, &z, &in->soft_nll, e));
+		in->soft = spec->cut == CUT_SOFT || (spec->cut == CUT_BEST && in->soft_nll < in->hard_nll);
+		mask_learner_final(learner, in->soft, &z);
+		log_line("masks: held-out loss of the soft cut %.4f, of the hard cut %.4f: the %s one is made", in->soft_nll, in->hard_nll,
+			 in->soft ? "soft" : "hard");
+	}
+	log_line("masks: held-out loss of the cut %.4f; of the whole model %.4f before the phase, %.4f after it",
+		 in->soft ? in->soft_nll : in->hard_nll, in->unmasked_nll[0], in->unmasked_nll[1]);
 	TRY(kept_from_masks(&kept, &session->student.layout.arch, &in->start.arch, &z, e));
 	TRY(masks_save(masks_path, &session->student.layout.arch, &z, e));
 	student_weights(&session->student, weights);
@@ -156,7 +164,9 @@ int init_learn_masks(struct init *in, const struct run *run, const struct source
 	struct loop loop = {.run = run, .dir = in->dir, .label = "masks", .session = &session, .masks = learner, .supply = supply,
 			    .schedule = schedule, .seed = seed, .skip_tokens = from->spent_tokens, .batch_tokens = spec->batch_tokens, .eval_every = spec->eval_every,
 			    .checkpoint_every = spec->checkpoint_every};
+	TRY(loop_heldout(run, &session, NULL, &in->unmasked_nll[0], e));
 	TRY(loop_run(&loop, e));
+	in->unmasked_nll[1] = loop.heldout_nll;
 	in->report = loop.report;
 	TRY(choose_and_cut(in, run, from, spec, &session, learner, model, e));
 	TRY(stage_finish(in->dir, e));

@@ -127,6 +127,13 @@ static void frozen_weights_take_no_damage(void **state)
 		}
 		assert_true(isfinite(first) && (i ? largest == 0 : largest > 1e-3));
 		csv_release(&c);
+		json_t *o = masks_of(students[i]);
+		double before = json_number_value(json_object_get(o, "unmasked_nll_before"));
+		assert_true(before > 0);
+		assert_close(json_number_value(json_object_get(o, "unmasked_nll_after")) - before, 0, i ? 1e-9 : 1e9, 0);
+		if (i)
+			assert_close(first, before, 1e-6, 1e-6);
+		json_decref(o);
 	}
 }
 
