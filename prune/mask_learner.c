@@ -12,7 +12,6 @@
 
 #define SATURATED 2.0f
 #define LR_MAX 1.0f  /* code mode's rate */
-#define SOFT_TRAVEL 3.0f /* spreads that a score at the edge may move in a whole phase */
 
 /* Loga that a unit may move in a whole phase; open to closed is about 10. Slow moves average the gradient's noise, fast
  * ones shorten the time in which a unit is half open and disturbs the others. Three ranges are the least that few steps
@@ -38,7 +37,7 @@ struct mask_options mask_default(enum mask_rule rule, int steps)
 		.hold_fraction = soft ? fmaxf(0.05f, 1.0f / (float)steps) : 0,
 		.warmup_fraction = integrated ? 0.2f : 0.5f,
 		.harden_fraction = 0.25f,
-		.lr = integrated ? LR_MAX : soft ? SOFT_TRAVEL / (float)steps : fminf(LR_MAX, travel_of(steps) / (float)steps),
+		.lr = integrated ? LR_MAX : fminf(LR_MAX, travel_of(steps) / (float)steps),
 		.beta = rule == MASK_PAPER ? 0.83f : 2.0f / 3.0f,
 		.init_loga = MASK_INTEGRATED_CLAMP,
 		.clamp = integrated ? MASK_INTEGRATED_CLAMP : 10,

@@ -11,7 +11,7 @@ struct mask_learner {
 	struct mask_options options;
 	struct mask_units units;
 	float *score;         /* (units.n) loga of hard-concrete units; s of soft top-k */
-	float *m, *v;         /* (units.n) moments; of what: mask_steps.c */
+	float *m, *v;         /* (units.n) moments; of what, and whether: mask_steps.c */
 	float *dscore, *dz;   /* (units.n) of the step in progress; dscore of hard-concrete units only */
 	float *z, *slope;     /* (units.n) of the last draw */
 	int z_step;           /* soft top-k: the step that z is of; -1: none */

@@ -24,15 +24,13 @@ double mask_target_size(const struct mask_options *o, const struct mask_block *b
 	return b->n_units - share * (b->n_units - b->final_units);
 }
 
-/* Moments of the task's gradient: the mean of g, and the mean square of dloss/dz. The second is the unit's Fisher
- * information, which every draw shows, although few draws at an open unit have a slope: it tells from the first steps on
- * which units the loss can spare. */
-static void update_moments(struct mask_learner *l, const float *g)
+/* v: the mean square of dloss/dz. It is the unit's Fisher information, which every draw shows, although few draws at an open
+ * unit have a slope: it tells from the first steps on which units the loss can spare. */
+static void follow_noise(struct mask_learner *l)
 {
-	double beta1 = (double)l->options.beta1, beta2 = (double)l->options.beta2;
+	double beta2 = (double)l->options.beta2;
 	for (size_t i = 0; i < l->units.n; i++) {
 		double dz = (double)l->dz[i];
-		l->m[i] = (float)(beta1 * (double)l->m[i] + (1 - beta1) * (double)g[i]);
 		if (dz != 0) /* a closed unit may have no gradient at all: that says nothing of its worth */
 			l->v[i] = (float)(beta2 * (double)l->v[i] + (1 - beta2) * dz * dz);
 	}
@@ -97,9 +95,13 @@ static struct mask_price solved_block(struct mask_learner *l, const struct mask_
 	return mask_control_step(&rows, &how);
 }
 
+/* m: the mean of dloss/dloga. */
 static void solved_step(struct mask_learner *l, int step)
 {
-	update_moments(l, l->dscore);
+	double beta1 = (double)l->options.beta1;
+	for (size_t i = 0; i < l->units.n; i++)
+		l->m[i] = (float)(beta1 * (double)l->m[i] + (1 - beta1) * (double)l->dscore[i]);
+	follow_noise(l);
 	for (int i = 0; i < MASK_STRUCTURES; i++)
 		if (l->units.blocks[i].n_rows)
 			l->prices[i] = solved_block(l, &l->units.blocks[i], step);
@@ -164,47 +166,18 @@ void mask_soft_masks(const struct mask_learner *l, int step, float *z, struct ma
 	}
 }
 
-/* One row's step against the gradient of its scores, in the measure of each unit's noise (tau 4 / root mean square of
- * dloss/dz): a unit at the edge moves by at most `reach`, one that is decided does not move. */
-static void trade(struct mask_learner *l, size_t first, int n, double tau, double reach)
-{
-	soft_topk_backward(l->z + first, l->m + first, n, tau, l->dunits + first);
-	for (size_t i = first; i < first + (size_t)n; i++) {
-		double edge = 4 * (double)l->z[i] * (1 - (double)l->z[i]), noise = sqrt((double)l->v[i]);
-		double move = noise > 0 ? 4 * tau * (double)l->dunits[i] / noise : 0;
-		l->score[i] -= (float)(reach * fmax(-edge, fmin(edge, move)));
-	}
-}
-
-static void weigh_noise(struct mask_learner *l, const struct mask_block *b)
-{
-	double rms = rms_of(l->v, b);
-	for (size_t i = b->first; i < b->first + mask_block_size(b); i++)
-		l->worth[i] = log(noise_of(l->v, i, rms));
-}
-
-/* worth: log noise before this step's moments. While the target falls, a score follows what becomes of its unit's; after
- * that, units at the edge trade places. (Both at once lost: a layer that is half open always asks to be opened.) */
-static void soft_block(struct mask_learner *l, const struct mask_block *b, int step)
-{
-	const struct mask_options *o = &l->options;
-	double tau = temperature(l, b, step), reach = (double)o->lr * spread_of(l->score, b), rms = rms_of(l->v, b);
-	bool falls = progress_of(o, step) <= (double)o->warmup_fraction || step == 0;
-	for (int row = 0; row < b->n_rows && tau > 0 && !falls; row++)
-		trade(l, b->first + (size_t)row * (size_t)b->n_units, b->n_units, tau, reach);
-	for (size_t i = b->first; i < b->first + mask_block_size(b) && falls; i++)
-		l->score[i] += (float)(log(noise_of(l->v, i, rms)) - l->worth[i]);
-}
-
+/* While the target falls, a score is the log of its unit's noise; after that the order stands, and what is left is to sharpen. */
 static void soft_step(struct mask_learner *l, int step)
 {
-	for (int i = 0; i < MASK_STRUCTURES; i++)
-		if (l->units.blocks[i].n_rows)
-			weigh_noise(l, &l->units.blocks[i]);
-	update_moments(l, l->dz);
-	for (int i = 0; i < MASK_STRUCTURES; i++)
-		if (l->units.blocks[i].n_rows)
-			soft_block(l, &l->units.blocks[i], step);
+	const struct mask_options *o = &l->options;
+	bool falls = progress_of(o, step) <= (double)o->warmup_fraction || step == 0;
+	follow_noise(l);
+	for (int i = 0; i < MASK_STRUCTURES && falls; i++) {
+		const struct mask_block *b = &l->units.blocks[i];
+		double rms = b->n_rows ? rms_of(l->v, b) : 0;
+		for (size_t unit = b->first; unit < b->first + mask_block_size(b); unit++)
+			l->score[unit] = (float)log(noise_of(l->v, unit, rms));
+	}
 	mask_soft_masks(l, step, l->dunits, l->prices);
 }
 

@@ -80,17 +80,3 @@ double soft_topk(const float *s, int n, double k, double tau, float *z, float *s
 	}
 	return lambda;
 }
-
-void soft_topk_backward(const float *z, const float *dz, int n, double tau, float *ds)
-{
-	double weight = 0, sum = 0;
-	BUG_ON(!(tau > 0));
-	for (int i = 0; i < n; i++) {
-		double w = (double)z[i] * (1 - (double)z[i]);
-		weight += w;
-		sum += w * (double)dz[i];
-	}
-	double mean = weight > 0 ? sum / weight : 0;
-	for (int i = 0; i < n; i++)
-		ds[i] = (float)((double)z[i] * (1 - (double)z[i]) / tau * ((double)dz[i] - mean));
-}

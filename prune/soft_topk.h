@@ -1,12 +1,11 @@
-/* Soft top-k: the deterministic masks of one row, and their gradient. Arrays only. Test: tests/test_soft_topk.c
+/* Soft top-k: the deterministic masks of one row. Arrays only. Test: tests/test_soft_topk.c
  *
  * Of n units k (any real number in (0, n]) shall be open. The masks are the one z that maximises
  *   sum_i z_i s_i + tau sum_i H(z_i)   under  sum_i z_i = k,   H(z) = -z log z - (1-z) log(1-z),
  * whose Lagrangian has the stationary point  z_i = sigmoid((s_i - lambda) / tau),  lambda the multiplier of the constraint.
  * As the sum falls monotonically with lambda, lambda is solved: the size is exact at every tau, nothing is drawn, and
  * there is no expected size beside the real one. As tau falls to 0 the masks become the plain top-k.
- * Source: Xie et al. 2020 (differentiable top-k by entropy-regularised optimal transport, of which this is the case of two
- * anchors); Martins & Astudillo 2016 (gradients through the multiplier). */
+ * Source: Xie et al. 2020 (top-k by entropy-regularised optimal transport, of which this is the case of two anchors). */
 #ifndef PRUNE_SOFT_TOPK_H
 #define PRUNE_SOFT_TOPK_H
 
@@ -17,10 +16,5 @@
  * (nothing is asked of anybody). tau >= 0, of the unit of s; at 0 the k largest scores (k rounded, the earlier of equals
  * first) get 1 and lambda is the smallest of them. sorted (n), keep (n): scratch. */
 double soft_topk(const float *s, int n, double k, double tau, float *z, float *sorted, uint8_t *keep);
-
-/* ds (n) = dloss/ds for dz (n) = dloss/dz, written. z: of soft_topk at the same tau > 0. Through lambda too:
- *   dz_i/ds_j = w_i / tau (delta_ij - w_j / sum w),  w = z (1 - z)   =>   ds_j = w_j / tau (dz_j - sum_i w_i dz_i / sum w)
- * Open units are paid by those at the edge alone, and sum ds = 0: scores trade places, they do not drift. ds may be dz. */
-void soft_topk_backward(const float *z, const float *dz, int n, double tau, float *ds);
 
 #endif
