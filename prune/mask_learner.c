@@ -34,7 +34,7 @@ struct mask_options mask_default(enum mask_rule rule, int steps)
 	return (struct mask_options){
 		.rule = rule,
 		.steps = steps,
-		.hold_fraction = soft ? fmaxf(0.05f, 1.0f / (float)steps) : 0,
+		.hold_fraction = soft && steps > 1 ? fmaxf(0.05f, 1.0f / (float)steps) : 0,
 		.warmup_fraction = integrated ? 0.2f : 0.5f,
 		.harden_fraction = 0.25f,
 		.lr = integrated ? LR_MAX : fminf(LR_MAX, travel_of(steps) / (float)steps),

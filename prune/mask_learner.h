@@ -44,7 +44,7 @@ enum mask_rule {
 struct mask_options {
 	enum mask_rule rule;
 	int steps;             /* of the whole phase, >= 1 */
-	float hold_fraction;   /* of steps, at the beginning, in which nothing is asked yet */
+	float hold_fraction;   /* of steps, at the beginning, in which nothing is asked yet, whatever the warm-up */
 	float warmup_fraction; /* of steps, until which the target falls linearly from full size to the final one */
 	float beta2;           /* of the running mean square of dloss/dz; of the integrated rules: their own */
 	/* hard-concrete units: */

@@ -20,7 +20,7 @@ static double progress_of(const struct mask_options *o, int step)
 double mask_target_size(const struct mask_options *o, const struct mask_block *b, int step)
 {
 	double progress = progress_of(o, step), begin = (double)o->hold_fraction, end = (double)o->warmup_fraction;
-	double share = progress >= end ? 1 : fmax(0, (progress - begin) / (end - begin));
+	double share = progress <= begin ? 0 : progress >= end ? 1 : (progress - begin) / (end - begin);
 	return b->n_units - share * (b->n_units - b->final_units);
 }
 
@@ -170,7 +170,7 @@ void mask_soft_masks(const struct mask_learner *l, int step, float *z, struct ma
 static void soft_step(struct mask_learner *l, int step)
 {
 	const struct mask_options *o = &l->options;
-	bool falls = progress_of(o, step) <= (double)o->warmup_fraction || step == 0;
+	bool falls = progress_of(o, step) <= (double)fmaxf(o->warmup_fraction, o->hold_fraction);
 	follow_noise(l);
 	for (int i = 0; i < MASK_STRUCTURES && falls; i++) {
 		const struct mask_block *b = &l->units.blocks[i];

@@ -215,6 +215,28 @@ static void soft_masks_find_the_order(void **state)
 	}
 }
 
+/* A warm-up that is over before the first steps, in which nothing is asked: the scores are still those of these steps. */
+static void a_short_warmup_waits_for_scores(void **state)
+{
+	struct mask_world w = world_open(&stories.shape, 7, 3);
+	struct mask_options o = mask_default(MASK_SOFT_TOPK, 100);
+	struct phase p;
+	struct err e;
+	(void)state;
+	phase_open(&p, &whole_target, MASK_SOFT_TOPK, 100);
+	mask_learner_close(p.l);
+	o.warmup_fraction = 0.01f;
+	assert_ok(mask_learner_open(&p.l, &stories, &p.target, &o, &e), &e);
+	phase_run(&p, &w, 0, 1);
+	assert_close(p.report.expected[MASK_FFN], 512, 0, 0);
+	phase_run(&p, &w, 1, 100);
+	mask_learner_final(p.l, false, &p.z);
+	check_counts(&p);
+	assert_true(world_regret(&w, WORLD_FFN, p.z.ffn) < 0.2);
+	phase_close(&p);
+	world_close(&w);
+}
+
 /* ---- code and paper ---- */
 
 /* Few steps: the multipliers wind up, and the report says that the target is missed. The cut is exact all the same. */
@@ -260,6 +282,7 @@ int main(void)
 		cmocka_unit_test(a_restored_rule_goes_on_with_the_same_bits),
 		cmocka_unit_test(soft_masks_have_the_size_and_end_as_the_cut),
 		cmocka_unit_test(soft_masks_find_the_order),
+		cmocka_unit_test(a_short_warmup_waits_for_scores),
 		cmocka_unit_test(integrated_multipliers_miss_and_it_is_seen),
 		cmocka_unit_test(both_modes_meet_a_target_in_time),
 	};
