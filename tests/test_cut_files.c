@@ -94,27 +94,24 @@ static void check_masks(const struct hf_model *m, const struct target *t, bool h
 		harden(masks.ffn, 60);
 	}
 	assert_ok(kept_from_masks(&kept, source, &target, &masks.z, &e), &e);
-	same_both_ways(m, &target, &kept, &masks.z, type, seed % 3 == 0 ? 900 : 0);
+	same_both_ways(m, &target, &kept, &masks.z, type, seed % 3 == 0 ? 6000 : 0);
 	kept_release(&kept);
 }
 
-/* Every family; types, shards, targets and hard or soft masks take turns so that each meets each. */
+/* Every family from and to every type; shards, targets and hard or soft masks take turns so that each meets each. */
 static void masks_give_the_same_bytes(void **state)
 {
 	(void)state;
 	uint64_t turn = 0;
 	for (int v = 0; v < N_VARIANTS; v++)
-		for (enum dtype from = DTYPE_F32; from <= DTYPE_F16; from++) {
+		for (int to = 0; to < 3; to++, turn++) {
 			struct arch arch = arch_of(&variants[v]);
 			struct hf_model m;
 			struct err e;
-			write_source("source", &arch, from, turn % 2 ? 1000 : 0);
+			write_source("source", &arch, (enum dtype)((v + to) % 3), turn % 2 ? 6000 : 0);
 			assert_ok(hf_open(&m, "source", &e), &e);
-			assert_true(turn % 2 ? m.n_files > 2 : m.n_files == 1);
-			for (enum dtype to = DTYPE_F32; to <= DTYPE_F16; to++, turn++) {
-				const struct target *t = &cut_targets[turn % 3 ? 6 : turn % N_CUT_TARGETS];
-				check_masks(&m, t, turn % 2, to, turn);
-			}
+			assert_true(turn % 2 ? m.n_files > 1 : m.n_files == 1);
+			check_masks(&m, &cut_targets[turn % 3 ? 6 : turn % N_CUT_TARGETS], turn % 4 > 1, (enum dtype)to, turn);
 			hf_close(&m);
 		}
 }
@@ -197,7 +194,7 @@ static void whole_open(struct whole *w)
 
 static int whole_cut(const struct whole *w, struct err *e)
 {
-	const struct hf_save_options o = {.dtype = DTYPE_BF16, .shard_bytes = 2000};
+	const struct hf_save_options o = {.dtype = DTYPE_BF16, .shard_bytes = 8000};
 	return prune_cut_files(&w->m, &w->target, &w->kept, NULL, "files", &o, e);
 }
 
@@ -239,7 +236,7 @@ static void a_kill_leaves_no_half_model(void **state)
 	bool done = false;
 	(void)state;
 	whole_open(&w);
-	for (rlim_t limit = 0; !done; limit += 97) { /* a file that grows past the limit kills its writer: SIGXFSZ */
+	for (rlim_t limit = 0; !done; limit += 499) { /* a file that grows past the limit kills its writer: SIGXFSZ */
 		pid_t child = fork();
 		assert_true(child >= 0);
 		if (child == 0) {

@@ -8,7 +8,7 @@ out=${2:?usage: all.sh BUILD OUT [PYTHON]}
 shared=${SHARED:-../shared/data}
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$out"
-cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokenizer bench_ops bench_importance bench_generate bench_space espalier > /dev/null
+cmake --build "$build" --target bench_step bench_losses bench_cache bench_tokenizer bench_ops bench_importance bench_generate bench_space bench_cut espalier > /dev/null
 "$build/espalier" --version > "$out/version.txt"
 
 for dtype in fp32 bf16; do
@@ -35,6 +35,8 @@ done
 	"$build/bench_generate" "$shared/models/stories3M"
 	[ -z "${3:-}" ] || "$3" "$here/peer_generate.py" "$shared/models/stories3M" 2> /dev/null
 } > "$out/generate.jsonl"
+
+"$build/bench_cut" "$out/cut.tmp" > "$out/cut.jsonl"
 
 gzip -dc "$shared/corpora/stories.train.txt.gz" > "$out/corpus.tmp"
 "$build/bench_tokenizer" "$shared/models/stories3M" "$out/corpus.tmp" > "$out/tokenizer.txt" 2>&1

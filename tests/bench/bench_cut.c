@@ -1,5 +1,5 @@
 /* Cutting a checkpoint of Llama-2-7B's shape (bf16, three sparse shards) to 2.7 B, in turns with a plain copy that reads and
- * writes as many bytes in the same way: bench_cut DIR [ROUNDS]. DIR is made, needs 6 GB on the disk, and is removed.
+ * writes as many bytes in the same way: bench_cut DIR [ROUNDS [LAYERS]]. DIR is made, needs 6 GB on the disk, and is removed.
  * The source is out of the page cache when a turn begins; the output is synced when it ends. Prints a line of JSON: bytes,
  * medians of seconds and rate, their ratio, peak resident set. Bounds: ratio >= 0.8, resident set <= 1 GiB. */
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
-enum { MAX_ROUNDS = 99, SHARDS = 3 };
+enum { MAX_ROUNDS = 99 };
 #define SHARD_BYTES 5000000000u
 #define COPY_BYTES ((size_t)4 << 20)
 
@@ -22,6 +22,7 @@ struct scene {
 	struct hf_model hf;
 	struct arch target;
 	struct kept kept;
+	int n_shards;
 	uint64_t n_read, n_written;
 };
 
@@ -76,7 +77,7 @@ static void begin_turn(const struct scene *s)
 	struct err e;
 	check(fsio_remove_tree(s->out, &e), &e);
 	sync();
-	for (int i = 0; i < SHARDS; i++) {
+	for (int i = 0; i < s->n_shards; i++) {
 		shard_path(s, i, path, sizeof path);
 		int fd = open(path, O_RDONLY);
 		BUG_ON(fd < 0);
@@ -107,7 +108,7 @@ static double time_copy(const struct scene *s)
 	BUG_ON(!buffer);
 	begin_turn(s);
 	double begin = clock_now_s();
-	while (in < SHARDS || fd >= 0) {
+	while (in < s->n_shards || fd >= 0) {
 		if (fd < 0) {
 			shard_path(s, in++, path, sizeof path);
 			fd = open(path, O_RDONLY);
@@ -145,29 +146,30 @@ static void print_result(const struct scene *s, double *cut, double *copy, doubl
 	struct rusage used;
 	double moved = (double)(s->n_read + s->n_written) / 1e6, cut_s = world_median(cut, rounds), copy_s = world_median(copy, rounds);
 	getrusage(RUSAGE_SELF, &used);
-	printf("{\"bench\": \"cut\", \"source\": \"7B bf16\", \"target\": \"2.7B bf16\", \"rounds\": %d, \"bytes_read\": %llu, \"bytes_written\": %llu, "
+	printf("{\"bench\": \"cut\", \"source\": \"7B bf16\", \"target\": \"2.7B bf16\", \"layers\": %d, \"rounds\": %d, \"bytes_read\": %llu, \"bytes_written\": %llu, "
 	       "\"seconds\": %.2f, \"mb_per_s\": %.0f, \"copy_seconds\": %.2f, \"copy_mb_per_s\": %.0f, \"ratio\": %.3f, \"peak_rss_mib\": %.0f}\n",
-	       rounds, (unsigned long long)s->n_read, (unsigned long long)s->n_written, cut_s, moved / cut_s, copy_s, moved / copy_s,
+	       s->target.shape.L, rounds, (unsigned long long)s->n_read, (unsigned long long)s->n_written, cut_s, moved / cut_s, copy_s, moved / copy_s,
 	       world_median(ratio, rounds), (double)used.ru_maxrss / 1024);
 }
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 2 ? atoi(argv[2]) : 5;
+	int rounds = argc > 2 ? atoi(argv[2]) : 5, layers = argc > 3 ? atoi(argv[3]) : 32;
 	double cut[MAX_ROUNDS], copy[MAX_ROUNDS], ratio[MAX_ROUNDS];
 	struct scene s = {.n_read = 0};
 	struct err e;
-	if (argc < 2 || argc > 3 || rounds < 1 || rounds > MAX_ROUNDS || fsio_exists(argv[1])) {
-		fprintf(stderr, "usage: bench_cut DIR [ROUNDS]; DIR is made and removed, and must not be there\n");
+	if (argc < 2 || argc > 4 || layers < 1 || layers > 32 || rounds < 1 || rounds > MAX_ROUNDS || fsio_exists(argv[1])) {
+		fprintf(stderr, "usage: bench_cut DIR [ROUNDS [LAYERS]]; DIR is made and removed, and must not be there\n");
 		return 2;
 	}
 	s.dir = argv[1];
 	snprintf(s.source, sizeof s.source, "%s/source", s.dir);
 	snprintf(s.out, sizeof s.out, "%s/out", s.dir);
-	struct arch arch = world_llama(32, 4096, 32, 11008, 32000, 4096);
+	struct arch arch = world_llama(layers, 4096, 32, 11008, 32000, 4096);
 	arch.tied = false;
 	arch.dtype = DTYPE_BF16;
-	BUG_ON(sparse_model(s.source, &arch, SHARD_BYTES, &e) != SHARDS);
+	s.n_shards = sparse_model(s.source, &arch, SHARD_BYTES, &e);
+	check(s.n_shards, &e);
 	check(hf_open(&s.hf, s.source, &e), &e);
 	choose_units(&s);
 	count_bytes(&s);
