@@ -1,5 +1,5 @@
 /* Groups results by student, pairs them with their references, ranks. Sizes: results/sizes.c; pairs: results/pairs.c; ways:
- * results/ways.c; controls: results/controls.c. Tables: results/compare_table.c. Test: tests/test_compare.c */
+ * results/ways.c; controls: results/controls.c; searches for shapes: results/searches.c. Tables: results/compare_table.c. Test: tests/test_compare.c */
 #include "results/compare.h"
 
 #include "results/columns.h"
@@ -269,6 +269,7 @@ int compare_results(struct comparison **out, struct result *const *results, int 
 	rank(c);
 	TRY(ways_find(c, e));
 	TRY(controls_find(c, e));
+	TRY(searches_find(c, e));
 	note_domains(c);
 	note_budgets(c);
 	note_rows(c);
@@ -285,6 +286,7 @@ void compare_free(struct comparison *c)
 	if (!c)
 		return;
 	controls_release(c);
+	searches_release(c);
 	for (int i = 0; i < c->n_rows; i++)
 		free(c->rows[i].cells);
 	free(c);

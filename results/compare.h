@@ -64,6 +64,7 @@ struct compare_way { /* how a student was made: those of several sizes stand in 
 	char text[208];
 	int rows[COMPARE_MAX_ROWS]; /* (n_groups), -1: no student of that size */
 };
+struct shape_search;
 struct comparison {
 	int n_domains, n_rows;
 	struct compare_domain domains[RESULT_MAX_EVALS];
@@ -75,6 +76,8 @@ struct comparison {
 	int n_controls, n_caches;
 	struct compare_pair controls[COMPARE_MAX_ROWS]; /* every distilled student, and what the same tokens gave without a teacher */
 	struct compare_pair caches[COMPARE_MAX_ROWS];   /* every student of a cache, and the one with the teacher online */
+	int n_searches;
+	struct shape_search **searches; /* that students' shapes come from (results/shape_search.h); owned */
 	int n_notes;
 	char notes[COMPARE_MAX_NOTES][320]; /* what a reader must know before believing a number */
 	struct bootstrap_options bootstrap;
@@ -105,7 +108,8 @@ int compare_reference(const struct comparison *, const struct compare_row *);
 
 /* Tables, each the caller's to release; only the header when there is nothing to show. Scores of one domain; ways
  * (where students differ in how they were made); costs; seeds (of students with several); learning rates (of students with a
- * choice); distilled students (where any has a control); caches. */
+ * choice); distilled students (where any has a control); caches; candidates of searches
+ * for a shape. */
 int compare_table_domain(const struct comparison *, int domain, struct table *, struct err *);
 int compare_table_ways(const struct comparison *, struct table *, struct err *);
 int compare_table_costs(const struct comparison *, struct table *, struct err *);
@@ -113,6 +117,7 @@ int compare_table_seeds(const struct comparison *, struct table *, struct err *)
 int compare_table_rates(const struct comparison *, struct table *, struct err *);
 int compare_table_controls(const struct comparison *, struct table *, struct err *);
 int compare_table_caches(const struct comparison *, struct table *, struct err *);
+int compare_table_searches(const struct comparison *, struct table *, struct err *);
 /* The summary as plain text, with the notes: what `run` and `compare` end with (results/sections.c). */
 int compare_print(const struct comparison *, FILE *, struct err *);
 
@@ -124,6 +129,10 @@ int sizes_find(struct comparison *, const char *const *wanted, int n_wanted, str
 /* Fills every ranked cell's `best` and `to_best`, and the ways. Two students went the same way when their init_text and what they
  * were distilled by are equal; of two in one size each is a way of its own and bears the student's name. */
 int ways_find(struct comparison *, struct err *);
+
+/* Reads the searches that lie beside the results, each once (compare_results calls it). */
+int searches_find(struct comparison *, struct err *);
+void searches_release(struct comparison *);
 
 /* student - other in one domain, over the seeds that both have; not paired: no such seed, or other documents. */
 int pairs_fill(const struct comparison *, int row, int other, int domain, struct compare_pair_cell *out, struct err *);

@@ -27,7 +27,7 @@ const char *plot_color(int i);
 /* Dash type that goes with colour i: 1 (solid) until the colours begin again, so that i and i + 8 differ. */
 int plot_dash(int i);
 
-/* ---- the figures of a report (figures.c, figure_cache.c, figure_ways.c); each returns 1 when drawn, 0 when there is nothing to draw ---- */
+/* ---- the figures of a report (figures.c, figure_cache.c, figure_ways.c, figure_pareto.c); each returns 1 when drawn, 0 when there is nothing to draw ---- */
 
 /* loss.svg: held-out loss by tokens, all students, the teacher's as a line. */
 int figure_loss(const struct comparison *, const struct curves *, const char *dir, struct err *);
@@ -38,6 +38,9 @@ int figure_final(const struct comparison *, int domain, const char *dir, struct 
 int figure_cache(const struct comparison *, int domain, const char *dir, struct err *);
 /* ways.svg, for further domains ways-<d>.svg: every way's loss before training and after it, a colour for each size. */
 int figure_ways(const struct comparison *, int domain, const char *dir, struct err *);
+/* pareto.svg: held-out loss by parameters, mean over seeds, of students of several sizes, the teacher, and the candidates of searches
+ * for a shape; a line through those that no smaller or equal one beats. */
+int figure_pareto(const struct comparison *, const char *dir, struct err *);
 /* masks-<i>.svg: expected and target sizes over steps, of the i-th result that learned masks. */
 int figure_masks(const struct curves *, int i, const char *dir, struct err *);
 /* The i-th result with mask curves; NULL: no more. */

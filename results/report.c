@@ -80,6 +80,17 @@ static int draw_ways(struct report *r, struct err *e)
 	return 0;
 }
 
+static int draw_pareto(struct report *r, struct err *e)
+{
+	int drawn = figure_pareto(r->comparison, r->options->dir, e);
+	if (drawn > 0)
+		add_figure(r, "pareto", r->comparison->n_searches ?
+			   "Loss by size, means over the seeds; dashed: those that no smaller or equal model beats. Small circles: the candidates of "
+			   "the search for a shape after their short training." :
+			   "Loss by size, means over the seeds; dashed: those that no smaller or equal model beats.");
+	return drawn < 0 ? -1 : 0;
+}
+
 static int draw_masks(struct report *r, struct err *e)
 {
 	const struct result *of;
@@ -103,7 +114,7 @@ static int draw(struct report *r, struct err *e)
 	r->no_gnuplot = !plot_available();
 	if (r->no_gnuplot)
 		return 0;
-	if (draw_finals(r, e) < 0 || draw_ways(r, e) < 0 || draw_caches(r, e) < 0)
+	if (draw_finals(r, e) < 0 || draw_ways(r, e) < 0 || draw_pareto(r, e) < 0 || draw_caches(r, e) < 0)
 		return -1;
 	int loss = figure_loss(r->comparison, &r->curves, r->options->dir, e);
 	if (loss < 0)

@@ -7,11 +7,12 @@
  *      null]}}],
  *    "controls" and "caches": [{"student", "other": "…" | null, "seeds": 1, "difference": {"<domain>": {"unit", "mean", "interval",
  *      "deviation": over the seeds | null} | null}}],
- *    "notes": […], "results": [result.json …], "curves": [{"name", "seed", "phase", "tokens": […], "heldout_nll": […]}],
+ *    "searches": [for shapes: as results/shape_search.h says], "notes": […], "results": [result.json …], "curves": [{"name", "seed", "phase", "tokens": […], "heldout_nll": […]}],
  *    "masks": [{"name", "seed", "also": […], "structure", "step": […], "target": […], "expected": […]}]} */
 #include "results/report.h"
 
 #include "base/json.h"
+#include "results/shape_search.h"
 
 #include <math.h>
 
@@ -173,6 +174,14 @@ static json_t *notes_json(const struct report *r)
 	return list;
 }
 
+static json_t *searches_json(const struct comparison *c)
+{
+	json_t *list = json_array();
+	for (int i = 0; i < c->n_searches; i++)
+		json_array_append_new(list, shape_search_to_json(c->searches[i]));
+	return list;
+}
+
 static json_t *report_json(const struct report *r)
 {
 	char verdict[1024], distillation[1024];
@@ -186,11 +195,11 @@ static json_t *report_json(const struct report *r)
 		for (int s = 0; s < c->rows[i].n_seeds; s++)
 			json_array_append_new(results, result_to_json(c->rows[i].seeds[s]));
 	}
-	return json_pack("{s:s, s:o, s:o, s:s, s:{s:i, s:f, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "title", r->options->title, "verdicts",
+	return json_pack("{s:s, s:o, s:o, s:s, s:{s:i, s:f, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "title", r->options->title, "verdicts",
 			 verdicts, "distillation", said ? json_string(distillation) : json_null(), "reference", c->rows[c->reference].name, "bootstrap", "resamples", c->bootstrap.resamples, "level",
 			 c->bootstrap.level, "seed", (json_int_t)c->bootstrap.seed, "domains", domains_json(c), "students",
 			 students, "ways", ways_json(c), "controls", pairs_json(c, c->controls, c->n_controls), "caches",
-			 pairs_json(c, c->caches, c->n_caches), "notes", notes_json(r), "results", results, "curves", curves_json(&r->curves), "masks",
+			 pairs_json(c, c->caches, c->n_caches), "searches", searches_json(c), "notes", notes_json(r), "results", results, "curves", curves_json(&r->curves), "masks",
 			 masks_json(&r->curves));
 }
 

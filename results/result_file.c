@@ -2,6 +2,7 @@
 #include "results/result_file.h"
 
 #include "base/json.h"
+#include "results/shape_json.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -34,12 +35,6 @@ bool result_is_teacher(const struct result *r)
 static json_t *number(double x)
 {
 	return isfinite(x) ? json_real(x) : json_null();
-}
-
-static json_t *shape_json(const struct shape *s)
-{
-	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "layers", s->L, "hidden", s->C, "heads", s->NH, "kv_heads",
-			 s->NKV, "head_dim", s->HD, "intermediate", s->F, "vocab", s->V);
 }
 
 static json_t *train_json(const struct result_train *t)
@@ -101,18 +96,21 @@ static json_t *earlier_json(const struct result *r)
 
 json_t *result_to_json(const struct result *r)
 {
-	json_t *warnings = json_array();
+	json_t *warnings = json_array(), *searches = json_array();
 	for (int i = 0; i < r->n_warnings; i++)
 		json_array_append_new(warnings, json_string(r->warnings[i]));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+	for (int i = 0; i < r->n_searches; i++)
+		json_array_append_new(searches, json_string(r->searches[i]));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
 			 r->name, "role", r->role, "init", r->init, "init_text", r->init_text, "init_id", r->init_id, "seed", (json_int_t)r->seed, "model",
-			 r->model, "shape", shape_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
+			 r->model, "shape", shape_to_json(&r->shape), "parameters", (json_int_t)r->parameters, "flops_per_token",
 			 number(r->flops_per_token), "bytes", (json_int_t)r->bytes, "tokens_per_s", number(r->tokens_per_s),
 			 "heldout_nll", number(r->heldout_nll), "start_nll", number(r->start_nll),
 			 "train", r->trained ? train_json(&r->train) : json_null(), "distill",
 			 distill_json(&r->distill), "eval", evals_json(r), "stamp",
 			 stamp_json(&r->stamp), "metrics", file_json(r->metrics), "masks_metrics",
-			 file_json(r->masks_metrics), "masks_after", number(r->masks_after), "earlier", earlier_json(r), "warnings", warnings);
+			 file_json(r->masks_metrics), "masks_after", number(r->masks_after), "earlier", earlier_json(r), "shape_searches",
+			 searches, "warnings", warnings);
 }
 
 /* A domain's name is a key of a recipe; what a file name cannot hold becomes '_'. */

@@ -16,7 +16,8 @@
  *    "stamp": {"commit" "device" "dtype" "threads" "seed" "started" "recipe" "recipe_hash" "model_hash"},
  *    "metrics": "metrics.csv" | null, "masks_metrics": "masks.csv" | null (of the last mask phase, if any), "masks_after": 0 (tokens of the
  *    budget that were spent before it), "earlier": [{"metrics": "stage-1-metrics.csv", "after": 0, "masks": false}] (the other phases of a
- *    student with several stages; "masks": a mask phase) | absent, "warnings": ["…"]}
+ *    student with several stages; "masks": a mask phase) | absent, "shape_searches": ["shape-1.json"] (results/shape_search.h, of the
+ *    stages whose shape was searched) | absent, "warnings": ["…"]}
  *
  * metrics.csv has the columns step,tokens,lr,loss,ce,kl,grad_norm,agree,heldout_nll,tokens_per_s; the masks phase
  * step,tokens,loss,ce,heldout_nll,unmasked_nll, and <structure>_target, _expected, _lambda1 … per structure. `tokens` counts the
@@ -27,7 +28,7 @@
 #include "model/arch.h"
 #include "results/evaluation.h"
 
-enum { RESULT_MAX_EVALS = 32, RESULT_MAX_LRS = 32, RESULT_MAX_WARNINGS = 8, RESULT_MAX_EARLIER = 16 };
+enum { RESULT_MAX_EVALS = 32, RESULT_MAX_LRS = 32, RESULT_MAX_WARNINGS = 8, RESULT_MAX_EARLIER = 16, RESULT_MAX_SEARCHES = 8 };
 
 struct result_eval {
 	char domain[64];
@@ -83,6 +84,8 @@ struct result {
 	double masks_after;
 	int n_earlier;
 	struct result_phase earlier[RESULT_MAX_EARLIER];
+	int n_searches;
+	char searches[RESULT_MAX_SEARCHES][32]; /* beside result.json */
 	int n_warnings;
 	char warnings[RESULT_MAX_WARNINGS][256];
 };

@@ -2,6 +2,7 @@
 #include "results/result_file.h"
 
 #include "base/json.h"
+#include "results/shape_json.h"
 
 #include <float.h>
 #include <limits.h>
@@ -52,19 +53,8 @@ static int seed_of(const json_t *o, const char *path, uint64_t *out, struct err 
 
 static int read_shape(struct shape *s, const json_t *root, const char *path, struct err *e)
 {
-	int rc = -1;
 	json_t *j;
-	TRY(json_get_child(root, path, "shape", JSON_OBJECT, &j, e));
-	TRY(int_of(j, path, "layers", &s->L, e));
-	TRY(int_of(j, path, "hidden", &s->C, e));
-	TRY(int_of(j, path, "heads", &s->NH, e));
-	TRY(int_of(j, path, "kv_heads", &s->NKV, e));
-	TRY(int_of(j, path, "head_dim", &s->HD, e));
-	TRY(int_of(j, path, "intermediate", &s->F, e));
-	TRY(int_of(j, path, "vocab", &s->V, e));
-	rc = 0;
-out:
-	return rc;
+	return json_get_child(root, path, "shape", JSON_OBJECT, &j, e) < 0 ? -1 : shape_from_json(s, j, path, e);
 }
 
 static int read_candidates(struct result_train *t, const json_t *train, const char *path, struct err *e)
@@ -251,6 +241,21 @@ static int read_warnings(struct result *r, const json_t *root, const char *path,
 	return 0;
 }
 
+/* Names that stay in the directory. */
+static int read_searches(struct result *r, const json_t *root, const char *path, struct err *e)
+{
+	json_t *list;
+	if (json_get_child(root, path, "shape_searches", JSON_ARRAY, &list, e) < 0)
+		return -1;
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *text = json_string_value(json_array_get(list, i));
+		if (!text || !*text || strchr(text, '/') || r->n_searches == RESULT_MAX_SEARCHES || strlen(text) >= sizeof r->searches[0])
+			return err_user(e, "%s: key 'shape_searches': expected at most %d names of files", path, RESULT_MAX_SEARCHES);
+		strcpy(r->searches[r->n_searches++], text);
+	}
+	return 0;
+}
+
 static int read_root(struct result *r, const json_t *j, const char *dir, const char *path, struct err *e)
 {
 	int rc = -1;
@@ -277,6 +282,7 @@ static int read_root(struct result *r, const json_t *j, const char *dir, const c
 	TRY(read_stamp(&r->stamp, j, path, e));
 	TRY(real_of(j, path, "masks_after", &r->masks_after, e));
 	TRY(read_earlier(r, j, path, e));
+	TRY(read_searches(r, j, path, e));
 	TRY(read_warnings(r, j, path, e));
 	rc = read_evals(r, j, dir, path, e);
 out:

@@ -19,12 +19,19 @@ static const char controls_text[] =
 static const char caches_text[] =
 	"Bytes per token as stored; mass kept is the share of the teacher's probability that the stored entries hold. Δ is to the "
 	"student that had the teacher online, all else being the same.";
+static const char searches_text[] =
+	"Candidates of the search for a shape within a budget, the chosen one set off. Bytes: weights, and the cache of keys and values, as budgets "
+	"count them. NLL is in nat per token, on held-out documents. Predicted: the source's, and what the cut of each axis alone adds to it. "
+	"Candidates are ranked by their loss after a short training; too slow: timed, it takes more than the budget allows, and it was not trained. "
+	"No student pays for the tokens and FLOP of a search.";
 static const char costs_text[] =
-	"FLOP spent: training, mask learning and the teacher's forward passes, without the search for a learning rate.";
+	"FLOP spent: training, mask learning and the teacher's forward passes, without the searches for a learning rate and for a shape.";
 
 static const struct section rest[] = {
 	{.title = "Which way wins where", .domain = -1, .table = compare_table_ways, .text = ways_text, .figures = {"ways"},
 	 .in_summary = true},
+	{.title = "Shape search", .domain = -1, .table = compare_table_searches, .text = searches_text, .in_summary = true},
+	{.title = "Loss by size", .domain = -1, .figures = {"pareto"}},
 	{.title = "Did distillation help?", .domain = -1, .table = compare_table_controls, .text = controls_text, .in_summary = true},
 	{.title = "Teacher cache", .domain = -1, .table = compare_table_caches, .text = caches_text, .figures = {"cache"},
 	 .in_summary = true},
