@@ -120,6 +120,14 @@ out:
 	return rc;
 }
 
+int importance_scores(const struct run *run, const struct source *from, const struct importance_spec *spec, const float *weights, uint64_t seed,
+		      const char *dir, struct scores *out, struct err *e)
+{
+	struct calibration c = calibration_of(run, from, spec, seed);
+	c.weights = weights;
+	return take_scores(run, from, spec, &c, dir, out, e);
+}
+
 static int select_units(const struct source *from, const struct importance_spec *spec, const struct arch *arch, const struct scores *x,
 			struct kept *kept, struct err *e)
 {

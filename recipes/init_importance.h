@@ -19,6 +19,9 @@ struct importance_price {
 	double flops;                /* of the stage's passes over them, the re-fit in one */
 };
 int importance_price(const struct run *, const struct source *, const struct importance_spec *, struct importance_price *, struct err *);
+/* Scores alone: dir/importance.safetensors, made unless it is there. weights: the source's, (layout.n_elems) on the host. */
+int importance_scores(const struct run *, const struct source *, const struct importance_spec *, const float *weights, uint64_t seed, const char *dir,
+                      struct scores *out, struct err *);
 /* dir/importance.safetensors, unless it is there already, and the cut with that architecture as dir/model. */
 int importance_run(const struct run *, const struct source *, const struct importance_spec *, const struct arch *, uint64_t seed, const char *dir,
                    struct err *);

@@ -3,9 +3,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "kernels/ops.h"
+#include "recipes/heldout.h"
 #include "recipes/stage.h"
 #include "recipes/student_history.h"
-#include "results/loaded_model.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,26 +24,6 @@ static int evaluate_domain(const struct run *run, struct loaded_model *m, const 
 	int rc = loaded_model_evaluate(m, teacher, &o, &source, &out->scores, NULL, NULL, e);
 	shard_documents_close(&docs);
 	return rc;
-}
-
-/* On the documents of the curves, with the windows of the curves. */
-static int heldout(const struct run *run, struct loaded_model *m, double *nll, struct err *e)
-{
-	struct evaluator_options o = {.sequence_length = run->corpus.sequence_length};
-	double sum = 0;
-	for (int i = 0; i < run->corpus.n_domains; i++) {
-		struct shard_documents docs = {0};
-		struct document_source source = corpus_heldout(&run->corpus, i, &docs);
-		struct evaluation found = {0};
-		int rc = loaded_model_evaluate(m, NULL, &o, &source, &found, NULL, NULL, e);
-		sum += found.nll;
-		evaluation_release(&found);
-		shard_documents_close(&docs);
-		if (rc < 0)
-			return -1;
-	}
-	*nll = sum / run->corpus.n_domains;
-	return 0;
 }
 
 static void fill_shape(struct result *r, const struct run *run, const struct hf_model *hf)
@@ -88,7 +68,7 @@ static int write_result(const struct run *run, struct result *r, const char *dir
 		TRY(evaluate_domain(run, &model, &run->corpus.domains[i], teacher_dir ? &teacher : NULL, &r->evals[i], e));
 		r->n_evals = i + 1;
 	}
-	TRY(heldout(run, &model, &r->heldout_nll, e));
+	TRY(heldout_nll(run, &model, &r->heldout_nll, e));
 	TRY(loaded_model_speed(&model, &r->tokens_per_s, e));
 	TRY(result_write(r, dir, e));
 	rc = 0;
@@ -104,7 +84,7 @@ static int fill_start(struct result *r, const struct run *run, const struct star
 	struct loaded_model m = {0};
 	if (!start->dir)
 		return 0;
-	int rc = loaded_model_open(&m, run->eval_ops, start->dir, e) < 0 ? -1 : heldout(run, &m, &r->start_nll, e);
+	int rc = loaded_model_open(&m, run->eval_ops, start->dir, e) < 0 ? -1 : heldout_nll(run, &m, &r->start_nll, e);
 	loaded_model_close(&m);
 	return rc;
 }

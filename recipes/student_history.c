@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "recipes/init_text.h"
 #include "recipes/stage.h"
+#include "recipes/stage_shape.h"
 #include "recipes/supply.h"
 #include "results/csv.h"
 
@@ -65,6 +66,25 @@ static void fill_train(struct result *r, const struct phase *p, const struct sea
 		r->train.candidates[i].nll = s->tried[i].nll;
 	}
 }
+
+/* What was found about the shapes that its own stages searched for. */
+static int carry_searches(struct result *r, const struct run *run, const struct student_stage *last, const char *dir, struct err *e)
+{
+	int rc = 0;
+	for (const struct student_stage *s = last; s && rc == 0; s = s->number > 1 ? s->before : NULL) {
+		char *from = stage_shape_file(run, s->spec->init, &s->source_arch);
+		if (!from)
+			continue;
+		snprintf(r->searches[r->n_searches], sizeof r->searches[0], "shape-%d.json", s->number);
+		char *to = path_format("%s/%s", dir, r->searches[r->n_searches++]);
+		rc = fsio_copy_file(from, to, e);
+		free(to);
+		free(from);
+	}
+	return rc;
+}
+
+_Static_assert((int)RESULT_MAX_SEARCHES >= (int)RECIPE_MAX_STAGES, "a result holds the searches of all stages");
 
 /* The mean of a column of metrics over the last tenth of the steps; 0 where it has no value. */
 static double tail_mean(const struct csv *c, const char *name)
@@ -178,6 +198,7 @@ int student_history(struct result *r, const struct run *run, const struct studen
 	TRY(fill_distill(r, &last->phase, metrics, e));
 	fill_warnings(r, last);
 	TRY(carry_all(r, run, last, dir, e));
+	TRY(carry_searches(r, run, last, dir, e));
 	rc = 0;
 out:
 	free(metrics);

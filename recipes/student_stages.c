@@ -2,6 +2,7 @@
 
 #include "recipes/outline.h"
 #include "recipes/stage.h"
+#include "recipes/stage_shape.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,8 @@ static int run_stage(struct student_stage *s, const struct run *run, uint64_t se
 	const struct source from = s->before ? s->before->source : source_teacher(run);
 	char *where = init_dir(run, s->spec->init, s->init_id, seed);
 	int rc = -1;
+	s->source_arch = from.model->layout.arch;
+	TRY(stage_shape(run, &from, s->spec->init, e));
 	TRY(init_open(&s->in, run, &from, s->spec->init, where, seed, e));
 	if (s->spec->train)
 		TRY(train(s, run, &from, seed, dir, e));

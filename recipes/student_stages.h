@@ -11,6 +11,7 @@ struct student_stage {
 	const struct stage_spec *spec;
 	int number;                     /* from 1; a stage before number 1 is the last of another student */
 	uint64_t init_id;               /* stages_init_id of its start */
+	struct arch source_arch;        /* of what it started from */
 	struct init in;
 	struct search search;
 	struct phase phase;             /* with a train section: its result */

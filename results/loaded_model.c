@@ -3,23 +3,31 @@
 
 #include <stdlib.h>
 
-static int upload_weights(struct loaded_model *m, struct err *e)
+/* host: (layout.n_elems) */
+static int upload(struct loaded_model *m, const float *host, struct err *e)
 {
 	size_t n = m->hf.layout.n_elems;
 	void *device = NULL;
+	if (m->ops->alloc(m->ops, n * sizeof *host, &device, e) < 0)
+		return -1;
+	m->ops->upload(m->ops, device, host, n * sizeof *host);
+	m->ops->sync(m->ops);
+	m->weights = device;
+	m->params = (struct params){.layout = &m->hf.layout, .type = DTYPE_F32, .master = m->weights, .copy = m->weights,
+				    .vectors = m->weights};
+	return 0;
+}
+
+static int upload_file(struct loaded_model *m, struct err *e)
+{
+	size_t n = m->hf.layout.n_elems;
 	float *host = malloc(n * sizeof *host);
 	if (!host)
 		return err_run(e, "%s: no memory for %zu bytes of weights", m->hf.dir, n * sizeof *host);
-	if (m->ops->alloc(m->ops, n * sizeof *host, &device, e) < 0) {
-		free(host);
-		return err_prefix(e, "%s", m->hf.dir);
-	}
 	hf_read_f32(&m->hf, host);
-	m->ops->upload(m->ops, device, host, n * sizeof *host);
-	m->ops->sync(m->ops);
+	int rc = upload(m, host, e);
 	free(host);
-	m->weights = device;
-	return 0;
+	return rc < 0 ? err_prefix(e, "%s", m->hf.dir) : 0;
 }
 
 int loaded_model_open(struct loaded_model *m, struct ops *ops, const char *dir, struct err *e)
@@ -27,12 +35,20 @@ int loaded_model_open(struct loaded_model *m, struct ops *ops, const char *dir, 
 	*m = (struct loaded_model){.ops = ops};
 	if (hf_open(&m->hf, dir, e) < 0)
 		return -1;
-	if (upload_weights(m, e) < 0) {
+	if (upload_file(m, e) < 0) {
 		loaded_model_close(m);
 		return -1;
 	}
-	m->params = (struct params){.layout = &m->hf.layout, .type = DTYPE_F32, .master = m->weights, .copy = m->weights,
-				    .vectors = m->weights};
+	return 0;
+}
+
+int loaded_model_from(struct loaded_model *m, struct ops *ops, const struct param_layout *layout, const float *flat, struct err *e)
+{
+	*m = (struct loaded_model){.ops = ops};
+	if (param_layout_init(&m->hf.layout, &layout->arch, e) < 0 || upload(m, flat, e) < 0) {
+		loaded_model_close(m);
+		return -1;
+	}
 	return 0;
 }
 

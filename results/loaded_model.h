@@ -14,6 +14,8 @@ struct loaded_model {
 };
 /* Opens dir (model/hf.h says what is refused) and uploads it. */
 int loaded_model_open(struct loaded_model *, struct ops *, const char *dir, struct err *);
+/* The same of weights in memory: flat (layout->n_elems), on the host, copied. */
+int loaded_model_from(struct loaded_model *, struct ops *, const struct param_layout *, const float *flat, struct err *);
 void loaded_model_close(struct loaded_model *); /* a zeroed struct is fine */
 
 /* One evaluation with buffers of its own: prices them, allocates, runs, releases. teacher: to compare with, on the same ops, or

@@ -98,7 +98,7 @@ static int add_candidate(struct table *t, const struct shape_search *s, int i, s
 	shape_search_budget(s, budget, sizeof budget);
 	t->strong[t->n_rows - 1] = k->chosen;
 	table_set(t, 0, "%s", i ? "" : budget);
-	table_set(t, 1, "%d x %d, %d/%d heads, ffn %d", k->shape.L, k->shape.C, k->shape.NH, k->shape.NKV, k->shape.F);
+	table_set(t, 1, "%d × %d, heads %d/%d, ffn %d", k->shape.L, k->shape.C, k->shape.NH, k->shape.NKV, k->shape.F);
 	for (int m = 0; m < SHAPE_SEARCH_PREFILL_MS; m++)
 		table_set(t, 2 + m, "%s", table_count(k->achieved[m], number));
 	set_nll(t, 5, k->predicted_nll);

@@ -1,0 +1,201 @@
+#include "recipes/shape_sensitivity.h"
+
+#include "base/fsio.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "recipes/heldout.h"
+
+#include <stdlib.h>
+
+static const char *const axis_names[SHAPE_AXES] = {"layers", "hidden", "heads", "intermediate"};
+
+static int size_on(const struct shape *s, int axis)
+{
+	const int sizes[SHAPE_AXES] = {s->L, s->C, s->NH, s->F};
+	return sizes[axis];
+}
+
+/* The source with one axis of another shape's size. */
+static struct shape cut_alone(const struct shape *source, const struct shape *to, int axis)
+{
+	struct shape s = *source;
+	if (axis == AXIS_LAYERS)
+		s.L = to->L;
+	else if (axis == AXIS_HIDDEN)
+		s.C = to->C;
+	else if (axis == AXIS_HEADS)
+		s.NH = to->NH, s.NKV = to->NKV;
+	else
+		s.F = to->F;
+	return s;
+}
+
+/* ---- the grid ---- */
+
+/* The largest size below `below` in the space; NULL: none. */
+static const struct shape *next_smaller(const struct space *space, int axis, int below)
+{
+	const struct shape *best = NULL;
+	for (int i = 0; i < space->n; i++) {
+		const struct shape *s = &space->shapes[i].shape;
+		int size = size_on(s, axis);
+		if (size < below && (!best || size > size_on(best, axis)))
+			best = s;
+	}
+	return best;
+}
+
+/* Shapes with the sizes of an axis' points, falling; returns how many. */
+static int grid_of(const struct space *space, const struct shape *source, int axis, struct shape out[SENSITIVITY_POINTS])
+{
+	int n_sizes = 0, n = 0, k = 0;
+	const struct shape *s;
+	for (int at = size_on(source, axis); (s = next_smaller(space, axis, at)); n_sizes++)
+		at = size_on(s, axis);
+	int want = n_sizes < SENSITIVITY_POINTS ? n_sizes : SENSITIVITY_POINTS;
+	for (int at = size_on(source, axis); (s = next_smaller(space, axis, at)); k++) {
+		at = size_on(s, axis);
+		if (n < want && k == (want > 1 ? n * (n_sizes - 1) / (want - 1) : 0))
+			out[n++] = cut_alone(source, s, axis);
+	}
+	return n;
+}
+
+double sensitivity_flops(const struct run *run, const struct arch *source, const struct space *space)
+{
+	int T = (int)run->spec->data->sequence_length;
+	double sum = arch_flops_per_token(source, T);
+	for (int axis = 0; axis < SHAPE_AXES; axis++) {
+		struct shape grid[SENSITIVITY_POINTS];
+		int n = grid_of(space, &source->shape, axis, grid);
+		for (int i = 0; i < n; i++) {
+			struct arch a = *source;
+			a.shape = grid[i];
+			sum += arch_flops_per_token(&a, T);
+		}
+	}
+	return sum * (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
+}
+
+/* ---- one point ---- */
+
+struct probing {
+	const struct run *run;
+	const struct param_layout *source;
+	const struct scores *scores;
+	const float *weights;
+	const char *file;
+	json_t *known; /* {"source": nll, "layers 4": nll, …} */
+};
+
+static int score(const struct probing *p, const struct param_layout *layout, const float *flat, double *nll, struct err *e)
+{
+	struct loaded_model m;
+	if (loaded_model_from(&m, p->run->eval_ops, layout, flat, e) < 0)
+		return -1;
+	int rc = heldout_nll(p->run, &m, nll, e);
+	loaded_model_close(&m);
+	return rc;
+}
+
+/* The source, cut to the best units. */
+static int probe(const struct probing *p, const struct shape *shape, double *nll, struct err *e)
+{
+	struct arch arch = p->source->arch;
+	struct param_layout layout = {0};
+	struct kept kept = {0};
+	float *flat = NULL;
+	int rc = -1;
+	arch.shape = *shape;
+	TRY(param_layout_init(&layout, &arch, e));
+	flat = malloc(layout.n_elems * sizeof *flat);
+	if (!flat) {
+		err_run(e, "out of memory: %zu bytes for a cut model", layout.n_elems * sizeof *flat);
+		goto out;
+	}
+	TRY(kept_from_scores(&kept, &p->source->arch, &arch, p->scores, &(struct select_options){0}, e));
+	prune_cut(p->source, p->weights, &layout, flat, &kept, NULL);
+	TRY(score(p, &layout, flat, nll, e));
+	rc = 0;
+out:
+	kept_release(&kept);
+	param_layout_release(&layout);
+	free(flat);
+	return rc;
+}
+
+/* From the file, or measured and put there. shape NULL: the source itself. */
+static int look(struct probing *p, const char *key, const struct shape *shape, double *nll, struct err *e)
+{
+	if (json_object_get(p->known, key))
+		return json_get_double(p->known, p->file, key, 0, 0, 1e9, nll, e);
+	if (run_interrupted())
+		return err_run(e, "interrupted; the same command goes on");
+	if ((shape ? probe(p, shape, nll, e) : score(p, p->source, p->weights, nll, e)) < 0)
+		return -1;
+	log_line("shape search: %s %s: held-out loss %.4f", shape ? "cut to" : "the", key, *nll);
+	json_object_set_new(p->known, key, json_real(*nll));
+	return json_write_file(p->file, p->known, e);
+}
+
+static int fill_axis(struct sensitivity *s, struct probing *p, const struct space *space, int axis, struct err *e)
+{
+	const struct shape *source = &p->source->arch.shape;
+	struct shape grid[SENSITIVITY_POINTS];
+	struct axis_curve *curve = &s->axes[axis];
+	int n = grid_of(space, source, axis, grid);
+	curve->n = n + 1;
+	curve->size[n] = size_on(source, axis);
+	curve->excess[n] = 0;
+	for (int i = 0; i < n; i++) {
+		char key[48];
+		double nll;
+		snprintf(key, sizeof key, "%s %d", axis_names[axis], size_on(&grid[i], axis));
+		if (look(p, key, &grid[i], &nll, e) < 0)
+			return -1;
+		curve->size[n - 1 - i] = size_on(&grid[i], axis);
+		curve->excess[n - 1 - i] = nll - s->source_nll;
+	}
+	return 0;
+}
+
+int sensitivity_measure(struct sensitivity *s, const struct run *run, const struct source *from, const struct space *space,
+			const struct scores *scores, const float *weights, const char *file, struct err *e)
+{
+	struct probing p = {.run = run, .source = &from->model->layout, .scores = scores, .weights = weights, .file = file};
+	struct ops_limits limits = heldout_limits(run, &p.source->arch);
+	int rc = -1;
+	TRY(fsio_exists(file) ? json_read_file(file, &p.known, e) : 0);
+	if (!p.known)
+		p.known = json_object();
+	TRY(ops_cpu_reserve(run->eval_ops, &limits, e));
+	TRY(look(&p, "source", NULL, &s->source_nll, e));
+	for (int axis = 0; axis < SHAPE_AXES; axis++)
+		TRY(fill_axis(s, &p, space, axis, e));
+	s->flops = sensitivity_flops(run, &p.source->arch, space);
+	rc = 0;
+out:
+	json_decref(p.known);
+	return rc;
+}
+
+/* ---- prediction ---- */
+
+static double between(const struct axis_curve *c, int size)
+{
+	int i = 0;
+	while (i < c->n - 1 && c->size[i + 1] <= size)
+		i++;
+	if (i == c->n - 1)
+		return c->excess[i];
+	double share = (double)(size - c->size[i]) / (c->size[i + 1] - c->size[i]);
+	return c->excess[i] + share * (c->excess[i + 1] - c->excess[i]);
+}
+
+double sensitivity_predict(const struct sensitivity *s, const struct shape *shape)
+{
+	double sum = 0;
+	for (int axis = 0; axis < SHAPE_AXES; axis++)
+		sum += between(&s->axes[axis], size_on(shape, axis));
+	return sum;
+}
