@@ -111,6 +111,30 @@ static void plot_rows(struct plot *p, const struct comparison *c)
 	}
 }
 
+/* Round sizes: a few of them, however far the models are apart. */
+static void size_tics(struct plot *p, const struct comparison *c)
+{
+	static const double close[] = {1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8}, wide[] = {1, 2, 5};
+	double low = INFINITY, high = 0;
+	const char *comma = "";
+	for (int i = 0; i < c->n_rows; i++) {
+		low = fmin(low, size_of(&c->rows[i]));
+		high = fmax(high, size_of(&c->rows[i]));
+	}
+	bool few = high > 12 * low;
+	fputs("set xtics (", p->file);
+	for (double decade = pow(10, floor(log10(low)) - 1); decade <= high; decade *= 10)
+		for (int i = 0; i < (few ? 3 : 10); i++) {
+			double at = decade * (few ? wide[i] : close[i]);
+			char text[32];
+			if (at < 0.8 * low || at > 1.25 * high)
+				continue;
+			fprintf(p->file, "%s'%s' %.9g", comma, table_count(at, text), at);
+			comma = ", ";
+		}
+	fputs(")\n", p->file);
+}
+
 int figure_pareto(const struct comparison *c, const char *dir, struct err *e)
 {
 	struct plot p;
@@ -118,13 +142,14 @@ int figure_pareto(const struct comparison *c, const char *dir, struct err *e)
 		return 0;
 	if (plot_begin(&p, dir, "pareto", 900, 440, e) < 0)
 		return -1;
-	fputs("set logscale x 2\nset format x '%.3s %c'\nset offsets graph 0.05, graph 0.05, graph 0.05, graph 0.05\nset xlabel 'parameters'\n"
+	fputs("set logscale x 2\nset offsets graph 0.05, graph 0.05, graph 0.05, graph 0.05\nset xlabel 'parameters'\n"
 	      "set ylabel 'loss on held-out documents, nat/token'\nset key outside right top Left reverse samplen 2\n", p.file);
+	size_tics(&p, c);
 	write_front(&p, c);
 	int n_candidates = write_candidates(&p, c);
 	fputs("plot $f using 1:2 with steps linewidth 1.2 dashtype 2 linecolor rgb '#888888' title 'front'", p.file);
 	if (n_candidates)
-		fputs(", $c using 1:2 with points pointtype 6 pointsize 0.45 linewidth 1 linecolor rgb '#888888' title 'candidates, short training'", p.file);
+		fputs(", $c using 1:2 with points pointtype 6 pointsize 0.6 linewidth 1.2 linecolor rgb '#555555' title 'candidates, short training'", p.file);
 	plot_rows(&p, c);
 	fputc('\n', p.file);
 	return plot_end(&p, e) < 0 ? -1 : 1;
