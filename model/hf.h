@@ -29,6 +29,7 @@ void hf_read_tensor(const struct hf_model *, int tensor, void *out, enum dtype t
 
 struct hf_save_options {
 	enum dtype dtype;          /* that the weights are written in */
+	const enum dtype *types;   /* (n_tensors) of each tensor instead; config.json says dtype. NULL: all are dtype */
 	size_t shard_bytes;        /* a file's limit; 0: 5 GB */
 	const char *copy_from;     /* directory whose tokenizer, generation and template files are carried over, or NULL */
 	const json_t *config_from; /* keys to keep, or NULL */

@@ -21,6 +21,7 @@ struct save {
 	const struct param_layout *layout;
 	const struct hf_rows *rows;
 	enum dtype dtype;
+	const enum dtype *types;
 	size_t shard_bytes;
 	int *first; /* (n_shards + 1) index of each shard's first tensor */
 	int n_shards;
@@ -38,9 +39,15 @@ static size_t rows_at_once(const struct hf_tensor *t)
 	return fit < 1 ? 1 : fit < t->rows ? fit : t->rows;
 }
 
-static size_t tensor_elems(const struct hf_tensor *t)
+static enum dtype type_of(const struct save *s, int tensor)
 {
-	return t->rows * row_elems(t);
+	return s->types ? s->types[tensor] : s->dtype;
+}
+
+static size_t tensor_bytes(const struct save *s, int tensor)
+{
+	const struct hf_tensor *t = &s->layout->tensors[tensor];
+	return t->rows * row_elems(t) * dtype_size(type_of(s, tensor));
 }
 
 static void plan_shards(struct save *s)
@@ -48,7 +55,7 @@ static void plan_shards(struct save *s)
 	size_t in_shard = 0;
 	s->n_shards = 0;
 	for (int i = 0; i < s->layout->n_tensors; i++) {
-		size_t n_bytes = tensor_elems(&s->layout->tensors[i]) * dtype_size(s->dtype);
+		size_t n_bytes = tensor_bytes(s, i);
 		if (i == 0 || in_shard + n_bytes > s->shard_bytes) {
 			s->first[s->n_shards++] = i;
 			in_shard = 0;
@@ -69,10 +76,10 @@ static void shard_name(const struct save *s, int shard, char *out, size_t size)
 static int write_tensor(const struct save *s, struct safetensors_writer *w, int tensor, struct err *e)
 {
 	const struct hf_tensor *t = &s->layout->tensors[tensor];
-	size_t step = rows_at_once(t), n_row = row_elems(t) * dtype_size(s->dtype);
+	size_t step = rows_at_once(t), n_row = row_elems(t) * dtype_size(type_of(s, tensor));
 	for (size_t i = 0; i < t->rows; i += step) {
 		size_t n = t->rows - i < step ? t->rows - i : step;
-		s->rows->read(s->rows->user, tensor, i, n, s->chunk, s->dtype);
+		s->rows->read(s->rows->user, tensor, i, n, s->chunk, type_of(s, tensor));
 		if (safetensors_write(w, s->chunk, n * n_row, e) < 0)
 			return -1;
 	}
@@ -91,7 +98,7 @@ static int write_shard(const struct save *s, int shard, struct err *e)
 	TRY(safetensors_create(&w, path, e));
 	safetensors_declare_metadata(w, "format", "pt");
 	for (int i = s->first[shard]; i < s->first[shard + 1]; i++)
-		safetensors_declare(w, tensors[i].name, s->dtype, tensors[i].cols ? 2 : 1,
+		safetensors_declare(w, tensors[i].name, type_of(s, i), tensors[i].cols ? 2 : 1,
 				    (const size_t[]){tensors[i].rows, tensors[i].cols});
 	for (int i = s->first[shard]; i < s->first[shard + 1]; i++)
 		TRY(write_tensor(s, w, i, e));
@@ -126,7 +133,7 @@ static int write_index(const struct save *s, struct err *e)
 		shard_name(s, shard, name, sizeof name);
 		for (int i = s->first[shard]; i < s->first[shard + 1]; i++) {
 			json_object_set_new(map, s->layout->tensors[i].name, json_string(name));
-			total += tensor_elems(&s->layout->tensors[i]) * dtype_size(s->dtype);
+			total += tensor_bytes(s, i);
 		}
 	}
 	return write_json(s->dir, "model.safetensors.index.json",
@@ -148,7 +155,7 @@ static int write_weights(struct save *s, struct err *e)
 	char *left_over = NULL;
 	int rc = -1;
 	s->first = calloc((size_t)s->layout->n_tensors + 1, sizeof *s->first);
-	s->chunk = malloc(chunk_elems(s->layout) * dtype_size(s->dtype));
+	s->chunk = malloc(chunk_elems(s->layout) * sizeof(float));
 	if (!s->first || !s->chunk || asprintf(&left_over, "%s/%s", s->dir, SINGLE) < 0) {
 		err_run(e, "%s: out of memory", s->dir);
 		goto out;
@@ -198,7 +205,7 @@ static int refuse_model(const char *dir, struct err *e)
 int hf_save_rows(const char *dir, const struct param_layout *layout, const struct hf_rows *rows, const struct hf_save_options *o,
 		 struct err *e)
 {
-	struct save s = {.dir = dir, .layout = layout, .rows = rows, .dtype = o->dtype,
+	struct save s = {.dir = dir, .layout = layout, .rows = rows, .dtype = o->dtype, .types = o->types,
 			 .shard_bytes = o->shard_bytes ? o->shard_bytes : DEFAULT_SHARD_BYTES};
 	struct arch arch = layout->arch;
 	int rc = -1;

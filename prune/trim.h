@@ -14,8 +14,8 @@ struct trim_rows {
 /* n rounded up. Rows from n on are the mean of the kept ones (rounded to the stored type), so that their logit is the mean
  * of the others and, up to rounding, no more than the largest. */
 int trim_vocab_size(const struct trim_rows *);
-/* Writes weights, in files named as the source's, and config.json last (source's keys, `config` carrying them, vocab_size set)
- * into the existing directory dir, which holds no model. Needs memory for one row. Tensors that espalier skips on reading
+/* Writes weights, in files as hf_save makes them, and config.json last (source's keys, `config` carrying them, vocab_size set)
+ * into dir, which holds no model. Needs memory for a few MiB. Tensors that espalier skips on reading
  * (rotary inv_freq, a tied model's second copy of the head) are left out. */
 int prune_trim(const struct hf_model *, const struct trim_rows *, const json_t *config, const char *dir, struct err *);
 
