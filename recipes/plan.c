@@ -1,12 +1,13 @@
 /* `plan`: shapes, parameters, FLOPs, memory by owner, disk and time, before anything is made. Test: tests/test_run.c */
 #include "base/clock.h"
-#include "base/fsio.h"
 #include "kernels/ops.h"
 #include "recipes/init.h"
 #include "recipes/init_importance.h"
 #include "recipes/outline.h"
+#include "recipes/plan_parts.h"
 #include "recipes/search.h"
 #include "recipes/shape_choice.h"
+#include "recipes/stage_shape.h"
 #include "recipes/student_stages.h"
 #include "results/compare.h"
 #include "results/table.h"
@@ -35,12 +36,15 @@ struct planned_phase {
 	int64_t skip, tokens, times; /* of the stream; each candidate of a search reads the same tokens again */
 };
 enum { PLAN_MAX_CACHES = 2 * RECIPE_MAX_STAGES * COMPARE_MAX_ROWS }; /* of the masks and training of all stages, at most */
+enum { PLAN_MAX_SEARCHES = RECIPE_MAX_STAGES * COMPARE_MAX_ROWS };
 struct plan {
 	struct run *run;
 	struct table phases, memory;
 	struct planned_cache caches[PLAN_MAX_CACHES];
 	int n_caches;
 	bool stand_ins;
+	uint64_t searches[PLAN_MAX_SEARCHES]; /* for shapes, by their keys */
+	int n_searches;
 	double times; /* of the phases that are being added: once, or for every seed */
 	double flops, disk;
 	size_t peak;
@@ -163,7 +167,7 @@ static int add_training(struct plan *p, struct planned_phase *phase, int64_t bud
 }
 
 /* The passes over calibration text; tokens 0: the weights alone are looked at. */
-static int add_importance(struct plan *p, const char *who, int stage, const struct source *from, const struct importance_spec *spec, struct err *e)
+static int add_importance(struct plan *p, const char *who, const char *part, int stage, const struct source *from, const struct importance_spec *spec, struct err *e)
 {
 	struct importance_price price;
 	const struct arch *a = &from->model->layout.arch;
@@ -171,11 +175,11 @@ static int add_importance(struct plan *p, const char *who, int stage, const stru
 	if (importance_price(p->run, from, spec, &price, e) < 0)
 		return err_prefix(e, "%s, importance", who);
 	p->flops += p->times * price.flops;
-	if (table_row(&p->phases, e) < 0 || add_memory(p, who, "importance", stage, price.bytes, e) < 0)
+	if (table_row(&p->phases, e) < 0 || add_memory(p, who, part, stage, price.bytes, e) < 0)
 		return -1;
 	struct table *f = &p->phases;
 	table_set(f, 0, "%s", who);
-	name_part(f, "importance", stage);
+	name_part(f, part, stage);
 	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d", s->L, s->C, s->NH, s->NKV, s->F);
 	table_set(f, 3, "%zu", arch_n_params(a));
 	table_set(f, 4, "%lld", (long long)price.tokens);
@@ -200,6 +204,53 @@ static bool cut_before(const struct run *run, int student, int stage)
 	return false;
 }
 
+/* The cuts of one axis at a time, whose loss is read. */
+static int add_axes(struct plan *p, const char *who, int stage, const struct arch *source, const struct shape_price *price, struct err *e)
+{
+	const struct shape *s = &source->shape;
+	struct table *f = &p->phases;
+	if (!price->n_points)
+		return 0;
+	if (table_row(f, e) < 0)
+		return -1;
+	p->flops += p->times * price->flops;
+	table_set(f, 0, "%s", who);
+	name_part(f, "search: axes", stage);
+	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d, and %d cuts of it", s->L, s->C, s->NH, s->NKV, s->F, price->n_points);
+	table_set(f, 4, "%lld", (long long)price->tokens);
+	table_set(f, 7, "%.3g", price->flops);
+	return 0;
+}
+
+/* The search for its shape, once for all seeds: scores, what each axis costs, a short training of each candidate. */
+static int add_search(struct plan *p, const char *who, int stage, const struct source *from, const struct init_spec *init, const struct arch *arch,
+		      struct err *e)
+{
+	struct shape_price price;
+	if (!stage_shape_price(p->run, from, init, &price))
+		return 0;
+	for (int i = 0; i < p->n_searches; i++)
+		if (p->searches[i] == price.key)
+			return 0;
+	p->searches[p->n_searches++] = price.key;
+	const struct init_spec cut = {.at = init->at, .importance = price.spec->init};
+	const struct train_spec *t = price.spec->train;
+	struct kept kept = {0};
+	int times = p->times, rc = -1;
+	p->times = 1;
+	TRY(add_importance(p, who, "search: scores", stage, from, price.spec->init, e));
+	TRY(add_axes(p, who, stage, &from->model->layout.arch, &price, e));
+	TRY(init_kept(from, &cut, arch, &kept, e));
+	TRY(add_phase(p, &(struct planned_phase){.who = who, .part = "search: candidates", .stage = stage, .train = t, .arch = arch,
+						 .kept = kept.block ? &kept : NULL, .stands_in = true, .skip = from->spent_tokens,
+						 .tokens = t->tokens / t->batch_tokens * t->batch_tokens, .times = price.spec->candidates}, e));
+	rc = 0;
+out:
+	p->times = times;
+	kept_release(&kept);
+	return rc;
+}
+
 static int add_stage(struct plan *p, int student, int i, const struct source *from, struct err *e)
 {
 	const char *name = p->run->spec->students.names[student];
@@ -215,9 +266,11 @@ static int add_stage(struct plan *p, int student, int i, const struct source *fr
 	struct planned_phase masks = {.who = name, .part = "masks", .stage = number, .masks = init->masks, .arch = &from->model->layout.arch,
 				      .kept = from->kept, .skip = from->spent_tokens, .tokens = spent, .times = 1};
 	bool again = cut_before(p->run, student, i);
+	if (add_search(p, name, number, from, init, &arch, e) < 0)
+		return -1;
 	if (init->masks && !again && add_phase(p, &masks, e) < 0)
 		return -1;
-	if (init->importance && !again && add_importance(p, name, number, from, init->importance, e) < 0)
+	if (init->importance && !again && add_importance(p, name, "importance", number, from, init->importance, e) < 0)
 		return -1;
 	if (!stage->train)
 		return 0;
@@ -254,62 +307,6 @@ static int add_teacher(struct plan *p, const struct teacher_spec *t, struct err 
 		return -1;
 	run->teachers[0].dir = pool_strdup(&run->recipe.pool, "the teacher");
 	return add_training(p, &(struct planned_phase){.who = "teacher", .train = t->train, .arch = &arch}, t->train->tokens, e);
-}
-
-static bool same_shape_before(const struct run *run, int i, const struct arch *arch)
-{
-	for (int k = 0; k < i; k++) {
-		const struct student_spec *s = run->spec->students.v[k];
-		struct outline other;
-		struct err ignored;
-		bool same = outline_open(&other, run, s, recipe_n_stages(s), &ignored) == 0 &&
-			    !memcmp(&other.source.model->layout.arch.shape, &arch->shape, sizeof arch->shape);
-		outline_close(&other);
-		if (same)
-			return true;
-	}
-	return false;
-}
-
-/* Loadability of every student's shape, one line for each finding that is not fine. */
-static void print_findings(const struct run *run)
-{
-	for (int i = 0; i < run->spec->students.n; i++) {
-		const struct student_spec *s = run->spec->students.v[i];
-		struct load_finding found[16];
-		struct outline end;
-		struct err ignored;
-		if (outline_open(&end, run, s, recipe_n_stages(s), &ignored) == 0 && !same_shape_before(run, i, &end.model.layout.arch)) {
-			int n = arch_check_loadable(&end.model.layout.arch, found, 16);
-			for (int k = 0; k < n; k++)
-				printf("  shape of %s: %s\n", run->spec->students.names[i], found[k].line);
-		}
-		outline_close(&end);
-	}
-}
-
-static int print_data(const struct run *run, struct err *e)
-{
-	for (int i = 0; i < run->spec->data->domains.n; i++) {
-		const struct domain_spec *d = run->spec->data->domains.v[i];
-		uint64_t bytes = 0, n;
-		if (d->generate) {
-			printf("data: %s, generated: %lld documents and %lld to evaluate on\n", run->spec->data->domains.names[i],
-			       (long long)d->generate->documents, (long long)d->generate->eval_documents);
-			continue;
-		}
-		for (int k = 0; k < d->train.n; k++) {
-			if (fsio_size(d->train.v[k], &n, e) < 0)
-				return -1;
-			bytes += n;
-		}
-		for (int k = 0; k < d->eval.n; k++)
-			if (fsio_size(d->eval.v[k], &n, e) < 0)
-				return -1;
-		printf("data: %s, %d training file%s, %.1f MB on disk; epochs are shown once it is tokenised\n", run->spec->data->domains.names[i],
-		       d->train.n, d->train.n == 1 ? "" : "s", (double)bytes / 1e6);
-	}
-	return 0;
 }
 
 static int begin_table(struct table *t, const char *const *head, int n, struct err *e)
@@ -364,7 +361,7 @@ int plan_print(struct run *run, struct err *e)
 	TRY(begin_table(&p.memory, memory_head, MEMORY_OWNERS + 2, e));
 	printf("recipe %s (%s), %s, %d thread%s, %s\n", r->name, run->recipe.path, run->ops->name, run->ops->n_threads, run->ops->n_threads == 1 ? "" : "s",
 	       run->ops->matmul_bf16 ? "bf16 products" : "fp32");
-	TRY(print_data(run, e));
+	TRY(plan_data(run, e));
 	if (r->teacher->trim)
 		printf("the teacher's vocabulary of %d is trimmed once the text is read; prices are those of all of it\n", run->teachers[0].model.layout.arch.shape.V);
 	if (r->teacher->init)
@@ -382,7 +379,7 @@ int plan_print(struct run *run, struct err *e)
 	printf("\ntotal: %.3g FLOPs, about %.0f minute%s here (%.0f GFLOP/s in training steps), at most %.1f MiB at a time, %.1f MiB of %s on disk\n",
 	       p.flops, minutes, minutes == 1 ? "" : "s", rate / 1e9, mib(p.peak), p.disk / 1048576,
 	       p.n_caches ? "checkpoints and caches" : "checkpoints");
-	print_findings(run);
+	plan_findings(run);
 	rc = 0;
 out:
 	table_release(&p.phases);

@@ -4,6 +4,7 @@
 #include "prune/cut.h"
 #include "recipes/init.h"
 #include "recipes/outline.h"
+#include "recipes/shape_choice.h"
 #include "recipes/stage.h"
 #include "recipes/supply.h"
 #include "recipes/teachers.h"
@@ -138,6 +139,16 @@ out:
 	return rc;
 }
 
+/* Losses that candidates of its search are trained by. */
+static int check_search(const struct run *run, const struct source *from, const struct init_spec *init, const struct arch *arch, struct err *e)
+{
+	if (!init_stands_in(run, init, &from->model->layout.arch))
+		return 0;
+	const struct shape_search_spec *search = target_spec(run->spec, init_target(init))->search;
+	struct init_spec cut = {.at = init->at, .importance = search->init};
+	return check_losses(run, from, &(struct stage_spec){.init = &cut, .train = search->train}, arch, e);
+}
+
 static int check_student(const struct run *run, const char *name, const struct student_spec *s, struct err *e)
 {
 	struct outline from;
@@ -147,7 +158,7 @@ static int check_student(const struct run *run, const char *name, const struct s
 		const struct stage_spec *stage = recipe_stage(s, i);
 		rc = outline_open(&from, run, s, i, e);
 		if (rc == 0 && (init_arch(run, &from.source, stage->init, &arch, e) < 0 || check_positions(run->spec, name, &arch, e) < 0 ||
-				check_losses(run, &from.source, stage, &arch, e) < 0))
+				check_losses(run, &from.source, stage, &arch, e) < 0 || check_search(run, &from.source, stage->init, &arch, e) < 0))
 			rc = -1;
 		outline_close(&from);
 	}

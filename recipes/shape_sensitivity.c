@@ -61,6 +61,15 @@ static int grid_of(const struct space *space, const struct shape *source, int ax
 	return n;
 }
 
+int sensitivity_passes(const struct arch *source, const struct space *space)
+{
+	struct shape grid[SENSITIVITY_POINTS];
+	int n = 1;
+	for (int axis = 0; axis < SHAPE_AXES; axis++)
+		n += grid_of(space, &source->shape, axis, grid);
+	return n;
+}
+
 double sensitivity_flops(const struct run *run, const struct arch *source, const struct space *space)
 {
 	int T = (int)run->spec->data->sequence_length;

@@ -28,7 +28,8 @@ int sensitivity_measure(struct sensitivity *, const struct run *, const struct s
                         const float *weights, const char *file, struct err *);
 /* Of a shape in the space: excess over the source. */
 double sensitivity_predict(const struct sensitivity *, const struct shape *);
-/* FLOPs of sensitivity_measure. */
+/* What sensitivity_measure will cost: passes over the held-out text, the source's included, and their FLOPs. */
+int sensitivity_passes(const struct arch *source, const struct space *);
 double sensitivity_flops(const struct run *, const struct arch *source, const struct space *);
 
 #endif

@@ -23,4 +23,15 @@ int stage_shape(const struct run *, const struct source *, const struct init_spe
 /* Where its shape.json is; NULL: the init aims at no budget. The caller's to free(). source: what the init cuts. */
 char *stage_shape_file(const struct run *, const struct init_spec *, const struct arch *source);
 
+/* For `plan`: what is known of a search before it has run. */
+struct shape_price {
+	const struct shape_search_spec *spec;
+	uint64_t key;             /* equal: one search */
+	int n_shapes, n_points;   /* within the budget; cuts of one axis that are scored. Of budgets in milliseconds: nothing was timed, 0 */
+	int64_t tokens;           /* held-out, that scoring the source and those cuts reads */
+	double flops;
+};
+/* False: the init needs no search, or it is done. */
+bool stage_shape_price(const struct run *, const struct source *, const struct init_spec *, struct shape_price *);
+
 #endif

@@ -26,7 +26,7 @@ void shape_search_budget(const struct shape_search *s, char *out, size_t n)
 			table_count(s->limit[i], text);
 		else
 			snprintf(text, sizeof text, "%.4g", s->limit[i]);
-		used += (size_t)snprintf(out + used, n - used, "%s%s <= %s", used ? ", " : "", shape_search_measures[i], text);
+		used += (size_t)snprintf(out + used, n - used, "%s%s ≤ %s", used ? ", " : "", shape_search_measures[i], text);
 		asks_length |= i > 0;
 	}
 	if (asks_length && used < n)

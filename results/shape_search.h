@@ -47,7 +47,7 @@ json_t *shape_search_to_json(const struct shape_search *);
 int shape_search_write(const struct shape_search *, const char *path, struct err *);
 /* *out is the caller's to free(), NULL on failure. */
 int shape_search_read(struct shape_search **out, const char *path, struct err *);
-/* "parameters <= 1.20 M, decode_ms <= 2.5 (512 tokens, batch 1)". */
+/* "parameters ≤ 1.20 M, decode_ms ≤ 2.5 (512 tokens, batch 1)". */
 void shape_search_budget(const struct shape_search *, char *out, size_t n);
 
 #endif
