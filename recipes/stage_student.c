@@ -89,13 +89,18 @@ static int fill_start(struct result *r, const struct run *run, const struct star
 	return rc;
 }
 
+/* Of held-out text: its share of the training text, and the windows of training. */
 static json_t *result_inputs(const struct run *run, uint64_t model_hash, uint64_t teacher_hash)
 {
-	json_t *domains = json_object();
-	for (int i = 0; i < run->corpus.n_domains; i++)
+	json_t *domains = json_object(), *heldout = json_array();
+	for (int i = 0; i < run->corpus.n_domains; i++) {
 		json_object_set_new(domains, run->corpus.domains[i].name, stage_hash_json(run->corpus.domains[i].eval_hash));
-	return json_pack("{s:o,s:o,s:o,s:I,s:I}", "model", stage_hash_json(model_hash), "teacher", stage_hash_json(teacher_hash), "domains", domains,
-			 "sequence_length", (json_int_t)run->spec->report->sequence_length, "documents", (json_int_t)run->spec->report->documents);
+		json_array_append_new(heldout, json_integer((json_int_t)run->corpus.domains[i].heldout_documents));
+	}
+	return json_pack("{s:o,s:o,s:o,s:I,s:I,s:{s:o,s:o,s:i}}", "model", stage_hash_json(model_hash), "teacher", stage_hash_json(teacher_hash),
+			 "domains", domains, "sequence_length", (json_int_t)run->spec->report->sequence_length, "documents",
+			 (json_int_t)run->spec->report->documents, "heldout", "text", stage_hash_json(run->corpus.train_hash), "documents", heldout,
+			 "sequence_length", run->corpus.sequence_length);
 }
 
 /* dir: of the student; last: its last stage. */

@@ -178,6 +178,27 @@ static void a_teacher_in_bf16_stays_close(void **state)
 	assert_true(world_result("fp32/teacher/result", "a", "nll") == world_result("bf16/teacher/result", "a", "nll")); /* scores are fp32 */
 }
 
+/* ---- a result ---- */
+
+/* Held-out text and windows of the curves, FLOPs at the length of training: a given model stays, its figures do not. */
+static void a_given_teacher_is_scored_anew(void **state)
+{
+	(void)state;
+	static const char *const changes[] = {"", " --set data.heldout_tokens=1500", " --set data.heldout_tokens=1500 --set data.sequence_length=32"};
+	static const char result[] = "given/teacher/result";
+	double loss[3], flops[3];
+	world_recipe("given.yaml", TEACHER, "  s: {init: {layers: [0, 2]}, train: {tokens: 512, batch_tokens: 512}}\n");
+	for (int i = 0; i < 3; i++) {
+		char line[200];
+		snprintf(line, sizeof line, "run given.yaml --out given%s", changes[i]);
+		program_must(line);
+		loss[i] = world_result(result, NULL, "heldout_nll");
+		flops[i] = world_result(result, NULL, "flops_per_token");
+	}
+	assert_true(loss[0] != loss[1] && loss[1] != loss[2]);
+	assert_true(flops[0] == flops[1] && flops[2] < flops[1]);
+}
+
 /* ---- correction ---- */
 
 static double planned_flops(const char *line, bool with_teacher)
@@ -223,6 +244,7 @@ int main(void)
 		cmocka_unit_test(a_cache_of_padding_is_refused_at_once),
 		cmocka_unit_test(another_tokenizer_is_refused),
 		cmocka_unit_test(a_teacher_in_bf16_stays_close),
+		cmocka_unit_test(a_given_teacher_is_scored_anew),
 		cmocka_unit_test(a_corrected_teacher_is_better_and_teaches),
 	};
 	return cmocka_run_group_tests(tests, world_open, world_close);
