@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "model/public_shapes.h"
 #include "prune/cut.h"
+#include "recipes/check.h"
 #include "recipes/init_importance.h"
 #include "recipes/init_parts.h"
 #include "recipes/shape_choice.h"
@@ -65,8 +66,9 @@ static int kept_layers(struct kept *kept, const struct source *from, const struc
 static int layers_arch(const struct source *from, const struct init_spec *spec, struct arch *out, struct err *e)
 {
 	struct kept k;
-	if (kept_layers(&k, from, spec, e) < 0)
-		return -1;
+	struct err why;
+	if (kept_layers(&k, from, spec, &why) < 0)
+		return yaml_caret(e, check_place(spec->at, "layers"), "%s", why.line);
 	kept_release(&k);
 	*out = from->model->layout.arch;
 	out->shape.L = spec->layers.n;

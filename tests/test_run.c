@@ -495,7 +495,7 @@ static void bad_commands_and_recipes_exit_with_2(void **state)
 		{"run tiny.yaml --set micro_batch=3", "micro_batch: 3 does not divide the 8 sequences of a step"},
 		{"plan tiny.yaml --set target.heads=3", "heads 3"},
 		{"run tiny.yaml --set target.hidden=64", "hidden 64"},
-		{"run tiny.yaml --set students.halved.init.layers=[2]", "2"},
+		{"run tiny.yaml --set students.halved.init.layers=[2]", "--set:1:29: layers: 2 is not a layer of the source, which has 0 to 1"},
 		{"run tiny.yaml --set teacher.init.random.max_positions=32", "sequence_length 64 is more than the 32 positions of the teacher"},
 		{"run tiny.yaml --set report.sequence_length=65", "report.sequence_length 65 is more than the 64 positions of the teacher"},
 	};
