@@ -115,7 +115,12 @@ static int finish_student(const struct run *run, const struct student_stage *las
 		err_run(e, "out of memory");
 		goto out;
 	}
-	TRY(stage_begin(at, result_inputs(run, last->source.hash, teacher ? 0 : run->teachers[0].hash), &done, e));
+	json_t *inputs = result_inputs(run, last->source.hash, teacher ? 0 : run->teachers[0].hash);
+	if (student_history_inputs(inputs, run, last, e) < 0) {
+		json_decref(inputs);
+		goto out;
+	}
+	TRY(stage_begin(at, inputs, &done, e));
 	if (done) {
 		rc = 0;
 		goto out;

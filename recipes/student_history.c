@@ -67,6 +67,31 @@ static void fill_train(struct result *r, const struct phase *p, const struct sea
 	}
 }
 
+static int add_search(json_t *list, const struct run *run, const struct student_stage *s, struct err *e)
+{
+	char *file = stage_shape_file(run, s->spec->init, &s->source_arch);
+	uint64_t hash;
+	if (!file)
+		return 0;
+	int rc = hash_file(file, &hash, e);
+	free(file);
+	return rc < 0 ? -1 : json_array_append_new(list, stage_hash_json(hash));
+}
+
+int student_history_inputs(json_t *inputs, const struct run *run, const struct student_stage *last, struct err *e)
+{
+	json_t *stages = json_array(), *searches = json_array();
+	int rc = 0;
+	for (const struct student_stage *s = last; s && rc == 0; s = s->before) {
+		json_array_append_new(stages, stage_hash_json(s->init_id));
+		json_array_append_new(stages, stage_hash_json(s->spec->train ? section_hash(&train_section, s->spec->train) : 0));
+		rc = add_search(searches, run, s, e);
+	}
+	json_object_set_new(inputs, "stages", stages);
+	json_object_set_new(inputs, "searches", searches);
+	return rc;
+}
+
 /* What was found about the shapes that its own stages searched for. */
 static int carry_searches(struct result *r, const struct run *run, const struct student_stage *last, const char *dir, struct err *e)
 {

@@ -172,6 +172,19 @@ static void finished_it_is_not_run_again(void **state)
 	free(before);
 }
 
+#define MODEL "students/cut/seed-7/train/model/model.safetensors"
+#define TOLD "students/cut/seed-7/result/shape-1.json"
+
+/* Another search that ends with the same shape, and so with the same bits: the result tells of the one that there was. */
+static void a_changed_search_is_told_anew(void **state)
+{
+	(void)state;
+	assert_int_equal(system("cp -a whole told"), 0);
+	program_must("run tiny.yaml --out told --set target.search.train.eval_every=1Ki");
+	assert_int_equal(system("cmp -s whole/" MODEL " told/" MODEL), 0);
+	assert_int_not_equal(system("cmp -s whole/" TOLD " told/" TOLD), 0);
+}
+
 static void killed_it_goes_on(void **state)
 {
 	(void)state;
@@ -276,7 +289,7 @@ int main(void)
 		cmocka_unit_test(stages_have_searches_of_their_own),          cmocka_unit_test(the_report_tells_of_it),
 		cmocka_unit_test(finished_it_is_not_run_again),               cmocka_unit_test(plan_prints_the_search),
 		cmocka_unit_test(what_cannot_be_is_refused),                  cmocka_unit_test(what_is_too_slow_is_not_taken),
-		cmocka_unit_test(killed_it_goes_on),
+		cmocka_unit_test(a_changed_search_is_told_anew),              cmocka_unit_test(killed_it_goes_on),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
