@@ -28,6 +28,7 @@ static struct arch probe(const struct arch *source, const double share[4], int h
 void time_probes(const struct arch *source, int hidden_multiple, int intermediate_multiple, struct arch out[TIME_PROBES])
 {
 	int n = 0;
+	BUG_ON(hidden_multiple < 1 || intermediate_multiple < 1);
 	for (int corner = 0; corner < 16; corner++) {
 		double share[4];
 		int low = 0;

@@ -21,7 +21,7 @@ struct time_model {
 
 /* Shapes to time: the eight corners of layers, hidden, heads (whole groups) and FFN at all or a quarter of the source's, an even
  * number of them at a quarter; and all at a quarter more, a half and three quarters. They need not load elsewhere. hidden and
- * FFN are rounded down to the multiples. */
+ * FFN are rounded down to the multiples, which are at least 1. */
 void time_probes(const struct arch *source, int hidden_multiple, int intermediate_multiple, struct arch out[TIME_PROBES]);
 /* Least squares of the relative errors under weights >= 0, exactly: the best of the unconstrained fits on every subset of the
  * features that has no negative weight. shapes (n), ms (n) > 0, n >= 1. Deterministic. */

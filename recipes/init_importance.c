@@ -34,6 +34,8 @@ int importance_arch(const struct run *run, const struct source *from, const stru
 		return -1;
 	if ((spec->merge_kv ? target_arch_merged(out, source, &target, &why) : target_arch(out, source, &target, &why)) < 0)
 		return yaml_caret(e, target_spec(run->spec, own)->at, "%s", why.line);
+	if (spec->scores && !fsio_exists(spec->scores)) /* of a source that is still to be made nothing more can be asked */
+		return yaml_caret(e, yaml_get(spec->at, "scores"), "%s: no such file", spec->scores);
 	if (spec->scores && from->hash && load_given(from, spec, &given, &why) < 0)
 		return yaml_caret(e, yaml_get(spec->at, "scores"), "%s", why.line);
 	scores_release(&given);

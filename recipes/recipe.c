@@ -13,7 +13,7 @@ static const struct key shape_keys[] = {
 	{"heads", KEY_INT, AT(shape_spec, heads), NULL, "0", .max = 4096, .unless = "shape", .doc = "query heads; fewer at equal kv_heads: the same number goes from every group" OR_SEARCHED},
 	{"kv_heads", KEY_INT, AT(shape_spec, kv_heads), NULL, "0", .max = 4096, .unless = "shape", .doc = "key-value heads; fewer: whole groups go" OR_SEARCHED},
 	{"intermediate", KEY_INT, AT(shape_spec, intermediate), NULL, "0", .max = 1 << 22, .unless = "shape", .doc = "FFN channels (intermediate_size)" OR_SEARCHED},
-	{"shape", KEY_STRING, AT(shape_spec, shape), .doc = "instead of sizes: those of a public model, whose heads are as wide as the source's (model/public_shapes.c: llama-3.2-1b, sheared-llama-1.3b, qwen3-0.6b …)"},
+	{"shape", KEY_STRING, AT(shape_spec, shape), .doc = "instead of sizes: those of a public model, whose heads are as wide as the source's (llama-3.2-1b, sheared-llama-1.3b, qwen3-0.6b …; a name that is not known is answered with all of them)"},
 	{"parameters", KEY_COUNT, AT(shape_spec, parameters), NULL, "0", .max = BIG, .unless = "shape", .doc = "budget: at most so many, embeddings included; 0: no limit. Of several budgets each is kept"},
 	{"memory", KEY_COUNT, AT(shape_spec, memory), "bytes", "0", .max = BIG, .unless = "shape", .doc = "budget: weights, and the cache of keys and values for length and batch, both in the teacher's dtype; 0: no limit"},
 	{"flops_per_token", KEY_COUNT, AT(shape_spec, flops_per_token), NULL, "0", .max = BIG, .unless = "shape", .doc = "budget: of a forward pass at that length; 0: no limit"},
@@ -161,7 +161,7 @@ static const struct key importance_keys[] = {
 };
 static const struct section calibration_section = {"candidate", "scores without masks: those of every candidate of a search", sizeof(struct importance_spec), importance_keys + 1, NULL, NULL}; /* all but target */
 static const struct key shape_search_keys[] = {
-	{"candidates", KEY_INT, AT(shape_search_spec, candidates), NULL, "4", .min = 1, .max = 64, .doc = "shapes that are cut and trained for a while: those with the least predicted loss that are no neighbours (prune/space.h)"},
+	{"candidates", KEY_INT, AT(shape_search_spec, candidates), NULL, "4", .min = 1, .max = RECIPE_MAX_CANDIDATES, .doc = "shapes that are cut and trained for a while: those with the least predicted loss that are no neighbours (prune/space.h)"},
 	{"hidden_multiple", KEY_INT, AT(shape_search_spec, hidden_multiple), NULL, "0", .max = 1 << 16, .doc = "hidden is a multiple of it, or the source's; 0: the largest power of two up to a sixteenth of the source's size and 256"},
 	{"intermediate_multiple", KEY_INT, AT(shape_search_spec, intermediate_multiple), NULL, "0", .max = 1 << 16, .doc = "the same of intermediate"},
 	{"slack", KEY_REAL, AT(shape_search_spec, slack), NULL, "0.05", .max = 0.9, .doc = "a shape uses at least 1−slack of one of the budgets; doubled until there is a shape"},

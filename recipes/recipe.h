@@ -9,6 +9,7 @@
 enum {
 	RECIPE_MAX_RESULTS = 256, /* of one run: students times seeds, and the teacher */
 	RECIPE_MAX_TEACHERS = 8,
+	RECIPE_MAX_CANDIDATES = 64, /* of a search for a shape */
 	RECIPE_MAX_STAGES = 8,    /* of one student */
 };
 

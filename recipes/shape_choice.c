@@ -109,16 +109,23 @@ const struct shape_spec *target_spec(const struct recipe_spec *r, const struct s
 	return own ? own : r->target;
 }
 
+static int unknown_shape(const struct shape_spec *s, struct err *e)
+{
+	char all[512] = "";
+	const char *near = suggest_nearest(s->shape, public_shape_names, PUBLIC_SHAPES);
+	for (int i = 0; i < PUBLIC_SHAPES; i++)
+		snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", public_shape_names[i]);
+	return yaml_caret(e, check_place(s->at, "shape"), "shape: no public shape is called '%s'%s%s%s", s->shape, near ? "; did you mean '" : "; known are ",
+			  near ? near : all, near ? "'?" : "");
+}
+
 int shape_sizes(const struct shape_spec *s, const struct arch *source, struct target *out, struct err *e)
 {
 	const struct shape *named = s->shape ? public_shape(s->shape) : NULL;
 	BUG_ON(shape_is_budget(s));
 	*out = named ? all_sizes(named) : given_sizes(s);
-	if (s->shape && !named) {
-		const char *near = suggest_nearest(s->shape, public_shape_names, PUBLIC_SHAPES);
-		return yaml_caret(e, check_place(s->at, "shape"), "shape: no public shape is called '%s'%s%s%s", s->shape, near ? "; did you mean '" : "",
-				  near ? near : "", near ? "'?" : "");
-	}
+	if (s->shape && !named)
+		return unknown_shape(s, e);
 	if (named && source && named->HD != source->shape.HD)
 		return yaml_caret(e, check_place(s->at, "shape"), "shape: %s has heads of %d dimensions, the source's have %d; pruning keeps their width", s->shape,
 				  named->HD, source->shape.HD);

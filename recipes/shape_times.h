@@ -6,7 +6,10 @@
 #include "prune/time_model.h"
 #include "recipes/run.h"
 
-enum { SHAPE_TIMES_MAX = 256 };
+enum {
+	SHAPE_ROUNDS = 4, /* in which candidates are picked and timed, at most */
+	SHAPE_TIMES_MAX = TIME_PROBES + SHAPE_ROUNDS * RECIPE_MAX_CANDIDATES,
+};
 struct shape_times {
 	const struct run *run;
 	char *file;

@@ -8,14 +8,13 @@
  * Candidates are the shapes with the least predicted loss that are no neighbours; the lowest held-out loss after search.train is
  * chosen. Of budgets in milliseconds the candidates are timed first: one that takes more than 1 + SHAPE_TIME_TOLERANCE of a limit is
  * not trained; while there are such, the lines are fitted anew with what was timed and candidates are picked again, at most
- * SHAPE_ROUNDS times. Killed, the same command goes on; finished, nothing is run again. Test: tests/test_run_shapes.c */
+ * SHAPE_ROUNDS (recipes/shape_times.h) times. Killed, the same command goes on; finished, nothing is run again. Test: tests/test_run_shapes.c */
 #ifndef RECIPES_STAGE_SHAPE_H
 #define RECIPES_STAGE_SHAPE_H
 
 #include "recipes/init.h"
 
 #define SHAPE_TIME_TOLERANCE 0.05
-enum { SHAPE_ROUNDS = 4 };
 
 /* Searches, or reads what was found, and makes it run->shapes' choice. An init without a budget, or whose shape is chosen: nothing
  * happens. */

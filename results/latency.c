@@ -6,6 +6,7 @@
 #include "losses/fused_head.h"
 #include "model/decode.h"
 
+#include <limits.h>
 #include <stdlib.h>
 
 enum { FILL = 1 << 14, MAX_ROWS = 1 << 22 };
@@ -42,6 +43,8 @@ static int check(const struct arch *a, const struct latency_options *o, struct e
 		return err_user(e, "latency: the length must be 1 to %d, the model's positions, found %d", a->max_positions, o->length);
 	if (o->batch < 1 || o->batch > MAX_ROWS / o->length)
 		return err_user(e, "latency: the batch must be 1 to %d sequences of %d tokens, found %d", MAX_ROWS / o->length, o->length, o->batch);
+	if (o->length > INT_MAX / a->shape.C)
+		return err_user(e, "latency: %d tokens of %d dimensions are more than this program reads at once", o->length, a->shape.C);
 	if (o->runs < 5 || o->runs > LATENCY_MAX_RUNS)
 		return err_user(e, "latency: the number of runs must be 5 to %d, found %d", LATENCY_MAX_RUNS, o->runs);
 	return 0;

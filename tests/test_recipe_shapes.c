@@ -14,7 +14,7 @@ static void refusals_point_at_the_key(void **state)
 		{SIZES, "target: &shape {shape: llama-3.2-1b, parameters: 1M}", "9:50", "parameters: not beside shape"},
 		{SIZES, "target: &shape {shape: llama-3.2-1b, search: {}}", "9:46", "search: not beside shape"},
 		{SIZES, "target: &shape {shape: llama-3.2-1d}", "9:24", "no public shape is called 'llama-3.2-1d'; did you mean 'llama-3.2-1b'?"},
-		{SIZES, "target: &shape {shape: gpt-2}", "9:24", "no public shape is called 'gpt-2'"},
+		{SIZES, "target: &shape {shape: gpt-2}", "9:24", "no public shape is called 'gpt-2'; known are llama-2-7b, "},
 		{SIZES, "target: &shape gpt-2", "9:9", "no public shape is called 'gpt-2'"},
 		{SIZES, "target: &shape {layers: 4, length: 100}", "9:36", "length: it belongs to a budget; expected parameters, memory"},
 		{SIZES, "target: &shape {layers: 4, batch: 2}", "9:35", "batch: it belongs to a budget"},

@@ -244,6 +244,15 @@ static void a_plan_prints_every_stage(void **state)
 	outcome_release(&o);
 }
 
+/* The model that they would be of does not exist yet: the file must. */
+static void absent_scores_of_a_later_stage_are_refused_at_once(void **state)
+{
+	(void)state;
+	struct outcome o = program_run("plan tiny.yaml --set students.straight.stages.1.init.importance.scores=none.safetensors");
+	program_expect(&o, 2, "none.safetensors: no such file");
+	outcome_release(&o);
+}
+
 /* ---- disturbed and changed runs ---- */
 
 static void killed_anywhere_it_ends_with_the_same_bits(void **state)
@@ -290,6 +299,7 @@ int main(void)
 		cmocka_unit_test(inner_losses_find_the_teachers_layers_and_columns),
 		cmocka_unit_test(a_list_of_one_stage_is_the_student_itself),
 		cmocka_unit_test(a_plan_prints_every_stage),
+		cmocka_unit_test(absent_scores_of_a_later_stage_are_refused_at_once),
 		cmocka_unit_test(killed_anywhere_it_ends_with_the_same_bits),
 		cmocka_unit_test(a_changed_stage_runs_again_with_what_follows_it),
 	};
