@@ -204,8 +204,8 @@ static bool cut_before(const struct run *run, int student, int stage)
 	return false;
 }
 
-/* The cuts of one axis at a time, whose loss is read. */
-static int add_axes(struct plan *p, const char *who, int stage, const struct arch *source, const struct shape_price *price, struct err *e)
+/* Cuts of one axis at a time and of whole shapes, whose loss is read. */
+static int add_cuts(struct plan *p, const char *who, int stage, const struct arch *source, const struct shape_price *price, struct err *e)
 {
 	const struct shape *s = &source->shape;
 	struct table *f = &p->phases;
@@ -215,14 +215,14 @@ static int add_axes(struct plan *p, const char *who, int stage, const struct arc
 		return -1;
 	p->flops += p->times * price->flops;
 	table_set(f, 0, "%s", who);
-	name_part(f, "search: axes", stage);
+	name_part(f, "search: cuts", stage);
 	table_set(f, 2, "%d x %d, %d/%d heads, ffn %d, and %d cuts of it", s->L, s->C, s->NH, s->NKV, s->F, price->n_points);
 	table_set(f, 4, "%lld", (long long)price->tokens);
 	table_set(f, 7, "%.3g", price->flops);
 	return 0;
 }
 
-/* The search for its shape, once for all seeds: scores, what each axis costs, a short training of each candidate. */
+/* The search for its shape, once for all seeds: scores, the loss of cuts, a short training of each candidate. */
 static int add_search(struct plan *p, const char *who, int stage, const struct source *from, const struct init_spec *init, const struct arch *arch,
 		      struct err *e)
 {
@@ -239,7 +239,7 @@ static int add_search(struct plan *p, const char *who, int stage, const struct s
 	int times = p->times, rc = -1;
 	p->times = 1;
 	TRY(add_importance(p, who, "search: scores", stage, from, price.spec->init, e));
-	TRY(add_axes(p, who, stage, &from->model->layout.arch, &price, e));
+	TRY(add_cuts(p, who, stage, &from->model->layout.arch, &price, e));
 	TRY(init_kept(from, &cut, arch, &kept, e));
 	TRY(add_phase(p, &(struct planned_phase){.who = who, .part = "search: candidates", .stage = stage, .train = t, .arch = arch,
 						 .kept = kept.block ? &kept : NULL, .stands_in = true, .skip = from->spent_tokens,

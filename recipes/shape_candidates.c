@@ -80,17 +80,23 @@ static int predict(struct searching *s, struct err *e)
 	if (!s->predicted)
 		return err_run(e, "out of memory: predictions for %d shapes", s->space.n);
 	for (int i = 0; i < s->space.n; i++)
-		s->predicted[i] = s->sensitivity.source_nll + sensitivity_predict(&s->sensitivity, &s->space.shapes[i].shape);
+		s->predicted[i] = sensitivity_predict(&s->sensitivity, &s->space.shapes[i].shape);
 	return 0;
 }
 
-static void list_candidate(struct searching *s, int i)
+/* Shapes of the space whose cut has been scored, as a space of their own. */
+struct screened {
+	struct space space;
+	double *nll, *predicted; /* (space.n) */
+};
+
+static void list_candidate(struct searching *s, const struct screened *x, int i)
 {
-	const struct space_shape *x = &s->space.shapes[i];
+	const struct space_shape *shape = &x->space.shapes[i];
 	struct shape_candidate *c = &s->found->candidates[s->found->n++];
-	*c = (struct shape_candidate){.shape = x->shape, .predicted_nll = s->predicted[i]};
-	memcpy(c->predicted, x->cost, sizeof c->predicted);
-	memcpy(c->achieved, x->cost, SHAPE_SEARCH_PREFILL_MS * sizeof *c->achieved);
+	*c = (struct shape_candidate){.shape = shape->shape, .predicted_nll = x->predicted[i]};
+	memcpy(c->predicted, shape->cost, sizeof c->predicted);
+	memcpy(c->achieved, shape->cost, SHAPE_SEARCH_PREFILL_MS * sizeof *c->achieved);
 }
 
 static int time_candidate(struct searching *s, struct shape_candidate *c, struct err *e)
@@ -108,20 +114,75 @@ static int time_candidate(struct searching *s, struct shape_candidate *c, struct
 	return 0;
 }
 
-/* Returns how many miss the budget. */
-static int pick(struct searching *s, struct err *e)
+static int screen_size(const struct searching *s)
 {
-	int k = (int)s->spec->search->candidates, missed = 0;
-	if (predict(s, e) < 0)
-		return -1;
-	int n = space_pick(&s->space, &s->source->shape, s->predicted, k, s->picked);
+	int n = SHAPE_SCREENED * (int)s->spec->search->candidates;
+	return n < s->space.n ? n : s->space.n;
+}
+
+/* The most promising, apart from each other; their cuts are scored, the prediction fitted to them, and once more. picked: (screen_size),
+ * the last round's. Returns how many. */
+static int screen(struct searching *s, int *picked, struct err *e)
+{
+	int n = 0;
+	for (int round = 0; round < SHAPE_SCREENINGS; round++) {
+		double nll;
+		if (predict(s, e) < 0)
+			return -1;
+		n = space_pick(&s->space, &s->source->shape, s->predicted, screen_size(s), picked);
+		for (int i = 0; i < n; i++)
+			if (sensitivity_score(&s->sensitivity, &s->space.shapes[picked[i]].shape, &nll, e) < 0)
+				return -1;
+		sensitivity_fit(&s->sensitivity);
+	}
+	return n;
+}
+
+static int fill_screened(struct searching *s, struct screened *x, const int *picked, int n, struct err *e)
+{
+	for (int i = 0; i < n; i++) {
+		x->space.shapes[i] = s->space.shapes[picked[i]];
+		x->predicted[i] = sensitivity_predict(&s->sensitivity, &x->space.shapes[i].shape);
+		if (sensitivity_score(&s->sensitivity, &x->space.shapes[i].shape, &x->nll[i], e) < 0)
+			return -1;
+	}
+	x->space.n = n;
+	return 0;
+}
+
+/* Returns how many miss the budget. */
+static int list_best(struct searching *s, const struct screened *x, struct err *e)
+{
+	int picked[SHAPE_SEARCH_MAX], missed = 0;
+	int n = space_pick(&x->space, &s->source->shape, x->nll, (int)s->spec->search->candidates, picked);
 	s->found->n = 0;
 	for (int i = 0; i < n; i++) {
-		list_candidate(s, s->picked[i]);
+		list_candidate(s, x, picked[i]);
 		if (time_candidate(s, &s->found->candidates[i], e) < 0)
 			return -1;
 		missed += s->found->candidates[i].missed;
 	}
+	return missed;
+}
+
+/* Returns how many miss the budget. */
+static int pick(struct searching *s, struct err *e)
+{
+	size_t most = (size_t)screen_size(s);
+	struct screened x = {{malloc(most * sizeof *x.space.shapes), 0, 0}, malloc(most * sizeof *x.nll), malloc(most * sizeof *x.predicted)};
+	int *picked = malloc(most * sizeof *picked), missed = -1;
+	if (!x.space.shapes || !x.nll || !x.predicted || !picked) {
+		err_run(e, "out of memory: %zu shapes", most);
+		goto out;
+	}
+	int n = screen(s, picked, e);
+	if (n >= 0 && fill_screened(s, &x, picked, n, e) == 0)
+		missed = list_best(s, &x, e);
+out:
+	free(picked);
+	free(x.predicted);
+	free(x.nll);
+	free(x.space.shapes);
 	return missed;
 }
 
@@ -131,7 +192,7 @@ int searching_candidates(struct searching *s, struct err *e)
 	int rc = -1, missed = 0;
 	TRY(time_some(s, e));
 	TRY(open_space(s, e));
-	TRY(sensitivity_measure(&s->sensitivity, s->run, s->from, &s->space, &s->scores, s->weights, file, e));
+	TRY(sensitivity_open(&s->sensitivity, s->run, s->from, &s->space, &s->scores, s->weights, file, e));
 	for (int round = 0; round == 0 || (missed && round < SHAPE_ROUNDS); round++) {
 		if (round)
 			TRY(open_space(s, e));

@@ -21,7 +21,6 @@ struct searching {
 	struct space space;
 	struct sensitivity sensitivity;
 	double *predicted;         /* (space.n) */
-	int picked[SHAPE_SEARCH_MAX];
 	struct shape_search *found;
 };
 
@@ -29,7 +28,7 @@ struct searching {
 
 /* The source's weights and scores. */
 int searching_scores(struct searching *, struct err *);
-/* Timings where the budget asks for them, what each axis costs, the shapes that are candidates. */
+/* Timings where the budget asks for them, what each axis costs, the loss of the cut of some shapes, those that are candidates. */
 int searching_candidates(struct searching *, struct err *);
 /* Cuts and trains each that is not too slow, ranks them, chooses. */
 int searching_trials(struct searching *, struct err *);

@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "recipes/heldout.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char *const axis_names[SHAPE_AXES] = {"layers", "hidden", "heads", "intermediate"};
 
@@ -88,43 +90,37 @@ double sensitivity_flops(const struct run *run, const struct arch *source, const
 
 /* ---- one point ---- */
 
-struct probing {
-	const struct run *run;
-	const struct param_layout *source;
-	const struct scores *scores;
-	const float *weights;
-	const char *file;
-	json_t *known; /* {"source": nll, "layers 4": nll, …} */
-};
+static double pass_flops(const struct run *run, const struct arch *a)
+{
+	return arch_flops_per_token(a, (int)run->spec->data->sequence_length) * (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
+}
 
-static int score(const struct probing *p, const struct param_layout *layout, const float *flat, double *nll, struct err *e)
+static int read_loss(const struct sensitivity *s, const struct param_layout *layout, const float *flat, double *nll, struct err *e)
 {
 	struct loaded_model m;
-	if (loaded_model_from(&m, p->run->eval_ops, layout, flat, e) < 0)
+	if (loaded_model_from(&m, s->run->eval_ops, layout, flat, e) < 0)
 		return -1;
-	int rc = heldout_nll(p->run, &m, nll, e);
+	int rc = heldout_nll(s->run, &m, nll, e);
 	loaded_model_close(&m);
 	return rc;
 }
 
-/* The source, cut to the best units. */
-static int probe(const struct probing *p, const struct shape *shape, double *nll, struct err *e)
+/* Of the source, cut to its best units. */
+static int probe(const struct sensitivity *s, const struct arch *arch, double *nll, struct err *e)
 {
-	struct arch arch = p->source->arch;
 	struct param_layout layout = {0};
 	struct kept kept = {0};
 	float *flat = NULL;
 	int rc = -1;
-	arch.shape = *shape;
-	TRY(param_layout_init(&layout, &arch, e));
+	TRY(param_layout_init(&layout, arch, e));
 	flat = malloc(layout.n_elems * sizeof *flat);
 	if (!flat) {
 		err_run(e, "out of memory: %zu bytes for a cut model", layout.n_elems * sizeof *flat);
 		goto out;
 	}
-	TRY(kept_from_scores(&kept, &p->source->arch, &arch, p->scores, &(struct select_options){0}, e));
-	prune_cut(p->source, p->weights, &layout, flat, &kept, NULL);
-	TRY(score(p, &layout, flat, nll, e));
+	TRY(kept_from_scores(&kept, &s->source->arch, arch, s->scores, &(struct select_options){0}, e));
+	prune_cut(s->source, s->weights, &layout, flat, &kept, NULL);
+	TRY(read_loss(s, &layout, flat, nll, e));
 	rc = 0;
 out:
 	kept_release(&kept);
@@ -134,22 +130,50 @@ out:
 }
 
 /* From the file, or measured and put there. shape NULL: the source itself. */
-static int look(struct probing *p, const char *key, const struct shape *shape, double *nll, struct err *e)
+static int look(struct sensitivity *s, const char *key, const struct shape *shape, double *nll, struct err *e)
 {
-	if (json_object_get(p->known, key))
-		return json_get_double(p->known, p->file, key, 0, 0, 1e9, nll, e);
+	struct arch arch = s->source->arch;
+	struct ops_limits limits = heldout_limits(s->run, &arch);
+	if (shape)
+		arch.shape = *shape;
+	s->flops += pass_flops(s->run, &arch);
+	if (json_object_get(s->known, key))
+		return json_get_double(s->known, s->file, key, 0, 0, 1e9, nll, e);
 	if (run_interrupted())
 		return err_run(e, "interrupted; the same command goes on");
-	if ((shape ? probe(p, shape, nll, e) : score(p, p->source, p->weights, nll, e)) < 0)
+	if (ops_cpu_reserve(s->run->eval_ops, &limits, e) < 0)
+		return -1;
+	if ((shape ? probe(s, &arch, nll, e) : read_loss(s, s->source, s->weights, nll, e)) < 0)
 		return -1;
 	log_line("shape search: %s %s: held-out loss %.4f", shape ? "cut to" : "the", key, *nll);
-	json_object_set_new(p->known, key, json_real(*nll));
-	return json_write_file(p->file, p->known, e);
+	json_object_set_new(s->known, key, json_real(*nll));
+	return json_write_file(s->file, s->known, e);
 }
 
-static int fill_axis(struct sensitivity *s, struct probing *p, const struct space *space, int axis, struct err *e)
+int sensitivity_score(struct sensitivity *s, const struct shape *shape, double *nll, struct err *e)
 {
-	const struct shape *source = &p->source->arch.shape;
+	char key[96];
+	for (int i = 0; i < s->n_scored; i++)
+		if (!memcmp(&s->scored[i].shape, shape, sizeof *shape)) {
+			*nll = s->scored[i].nll;
+			return 0;
+		}
+	snprintf(key, sizeof key, "%d x %d, %d/%d heads, ffn %d", shape->L, shape->C, shape->NH, shape->NKV, shape->F);
+	if (look(s, key, shape, nll, e) < 0)
+		return -1;
+	struct scored_shape *grown = realloc(s->scored, ((size_t)s->n_scored + 1) * sizeof *grown);
+	if (!grown)
+		return err_run(e, "out of memory");
+	s->scored = grown;
+	s->scored[s->n_scored++] = (struct scored_shape){*shape, *nll};
+	return 0;
+}
+
+/* ---- the axes ---- */
+
+static int fill_axis(struct sensitivity *s, const struct space *space, int axis, struct err *e)
+{
+	const struct shape *source = &s->source->arch.shape;
 	struct shape grid[SENSITIVITY_POINTS];
 	struct axis_curve *curve = &s->axes[axis];
 	int n = grid_of(space, source, axis, grid);
@@ -160,7 +184,7 @@ static int fill_axis(struct sensitivity *s, struct probing *p, const struct spac
 		char key[48];
 		double nll;
 		snprintf(key, sizeof key, "%s %d", axis_names[axis], size_on(&grid[i], axis));
-		if (look(p, key, &grid[i], &nll, e) < 0)
+		if (look(s, key, &grid[i], &nll, e) < 0)
 			return -1;
 		curve->size[n - 1 - i] = size_on(&grid[i], axis);
 		curve->excess[n - 1 - i] = nll - s->source_nll;
@@ -168,24 +192,28 @@ static int fill_axis(struct sensitivity *s, struct probing *p, const struct spac
 	return 0;
 }
 
-int sensitivity_measure(struct sensitivity *s, const struct run *run, const struct source *from, const struct space *space,
-			const struct scores *scores, const float *weights, const char *file, struct err *e)
+int sensitivity_open(struct sensitivity *s, const struct run *run, const struct source *from, const struct space *space,
+		     const struct scores *scores, const float *weights, const char *file, struct err *e)
 {
-	struct probing p = {.run = run, .source = &from->model->layout, .scores = scores, .weights = weights, .file = file};
-	struct ops_limits limits = heldout_limits(run, &p.source->arch);
-	int rc = -1;
-	TRY(fsio_exists(file) ? json_read_file(file, &p.known, e) : 0);
-	if (!p.known)
-		p.known = json_object();
-	TRY(ops_cpu_reserve(run->eval_ops, &limits, e));
-	TRY(look(&p, "source", NULL, &s->source_nll, e));
+	*s = (struct sensitivity){.run = run, .source = &from->model->layout, .scores = scores, .weights = weights, .file = strdup(file), .exponent = 2};
+	BUG_ON(!s->file);
+	TRY(fsio_exists(file) ? json_read_file(file, &s->known, e) : 0);
+	if (!s->known)
+		s->known = json_object();
+	TRY(look(s, "source", NULL, &s->source_nll, e));
 	for (int axis = 0; axis < SHAPE_AXES; axis++)
-		TRY(fill_axis(s, &p, space, axis, e));
-	s->flops = sensitivity_flops(run, &p.source->arch, space);
-	rc = 0;
+		TRY(fill_axis(s, space, axis, e));
+	return 0;
 out:
-	json_decref(p.known);
-	return rc;
+	return -1;
+}
+
+void sensitivity_close(struct sensitivity *s)
+{
+	json_decref(s->known);
+	free(s->file);
+	free(s->scored);
+	*s = (struct sensitivity){0};
 }
 
 /* ---- prediction ---- */
@@ -201,10 +229,40 @@ static double between(const struct axis_curve *c, int size)
 	return c->excess[i] + share * (c->excess[i + 1] - c->excess[i]);
 }
 
-double sensitivity_predict(const struct sensitivity *s, const struct shape *shape)
+static double predict(const struct sensitivity *s, const struct shape *shape, double p)
 {
 	double sum = 0;
 	for (int axis = 0; axis < SHAPE_AXES; axis++)
-		sum += between(&s->axes[axis], size_on(shape, axis));
+		sum += pow(fmax(0, between(&s->axes[axis], size_on(shape, axis))), p);
+	return s->source_nll + pow(sum, 1 / p);
+}
+
+double sensitivity_predict(const struct sensitivity *s, const struct shape *shape)
+{
+	return predict(s, shape, s->exponent);
+}
+
+/* Sum of the squared errors of what was scored. */
+static double misfit(const struct sensitivity *s, double p)
+{
+	double sum = 0;
+	for (int i = 0; i < s->n_scored; i++) {
+		double error = predict(s, &s->scored[i].shape, p) - s->scored[i].nll;
+		sum += error * error;
+	}
 	return sum;
+}
+
+enum { EXPONENTS = 65 }; /* evenly on the logarithm, from 1/2 to 8: steps of 4.4 % */
+
+void sensitivity_fit(struct sensitivity *s)
+{
+	double least = INFINITY;
+	for (int i = 0; s->n_scored && i < EXPONENTS; i++) {
+		double p = exp2(-1 + 4.0 * i / (EXPONENTS - 1)), error = misfit(s, p);
+		if (error < least) {
+			least = error;
+			s->exponent = p;
+		}
+	}
 }

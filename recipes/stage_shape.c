@@ -45,11 +45,15 @@ bool stage_shape_price(const struct run *run, const struct source *from, const s
 	const struct space_options o = shape_space(run->spec, s, source);
 	*out = (struct shape_price){.spec = s->search, .key = shape_key(run->spec, s, source)};
 	if (space_open(&space, source, &o, &ignored) == 0 && !(o.limit[SPACE_PREFILL_MS] > 0) && !(o.limit[SPACE_DECODE_MS] > 0)) {
-		int passes = sensitivity_passes(source, &space);
+		int passes = sensitivity_passes(source, &space), screened = SHAPE_SCREENED * (int)s->search->candidates;
+		struct arch middle = *source;
+		screened = screened < space.n ? screened : space.n;
+		middle.shape = space.shapes[0].shape;
 		out->n_shapes = space.n;
-		out->n_points = passes - 1;
-		out->tokens = passes * run->spec->data->heldout_tokens * run->spec->data->domains.n;
-		out->flops = sensitivity_flops(run, source, &space);
+		out->n_points = passes - 1 + screened;
+		out->tokens = (passes + screened) * run->spec->data->heldout_tokens * run->spec->data->domains.n;
+		out->flops = sensitivity_flops(run, source, &space) + screened * arch_flops_per_token(&middle, (int)run->spec->data->sequence_length) *
+								      (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
 	}
 	space_close(&space);
 	return true;
@@ -163,6 +167,7 @@ static void release(struct searching *s)
 {
 	shape_times_close(&s->times);
 	space_close(&s->space);
+	sensitivity_close(&s->sensitivity);
 	scores_release(&s->scores);
 	free(s->predicted);
 	free(s->weights);

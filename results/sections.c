@@ -21,7 +21,7 @@ static const char caches_text[] =
 	"student that had the teacher online, all else being the same.";
 static const char searches_text[] =
 	"Candidates of the search for a shape within a budget, the chosen one set off. Bytes: weights, and the cache of keys and values, as budgets "
-	"count them. NLL is in nat per token, on held-out documents. Predicted: the source's, and what the cut of each axis alone adds to it. "
+	"count them. NLL is in nat per token, on held-out documents. Predicted: from what the cut of each axis alone adds to the source's. "
 	"Candidates are ranked by their loss after a short training; too slow: timed, it takes more than the budget allows, and it was not trained. "
 	"No student pays for the tokens and FLOP of a search.";
 static const char costs_text[] =

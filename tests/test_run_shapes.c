@@ -265,7 +265,7 @@ static void plan_prints_the_search(void **state)
 	struct outcome o = program_run("plan tiny.yaml");
 	program_expect(&o, 0, "plan");
 	assert_non_null(strstr(o.out, "search: scores"));
-	assert_non_null(strstr(o.out, "search: axes"));
+	assert_non_null(strstr(o.out, "search: cuts"));
 	const char *candidates = strstr(o.out, "search: candidates");
 	assert_non_null(candidates);
 	assert_non_null(strstr(candidates, " 6144 ")); /* three of them, 2 Ki tokens each */
