@@ -23,7 +23,7 @@ static void kinds_and_what_differs(void **state)
 	} cases[] = {
 		{"importance: {}", "importance activation"},
 		{"importance: {target: {layers: 3}, tokens: 1k}", "importance activation"},
-		{"importance: {method: taylor, layers: kl, refit: true, compensate: false}", "importance taylor, layers kl, refit, no compensate"},
+		{"importance: {method: taylor, layers: kl, refit: false, compensate: false}", "importance taylor, layers kl, no refit, no compensate"},
 		{"importance: {scores: some.safetensors, merge_kv: true}", "importance, merge_kv, scores"},
 		{"layers: [0, 2]", "layers"},
 		{"layers: [0, 1, 3]", "layers"},

@@ -23,15 +23,15 @@ static const char recipe[] =
 	"target: {layers: 2, hidden: 24, heads: 2, kv_heads: 1, intermediate: 32}\n"
 	"students:\n"
 	"  plain:\n"
-	"    init: {importance: {tokens: 2Ki}}\n"
+	"    init: {importance: {tokens: 2Ki, refit: false}}\n"
 	"    train: &train {tokens: 4Ki, batch_tokens: 512, lr: 1e-3}\n"
-	"  fitted: {init: {importance: {tokens: 2Ki, refit: true}}, train: *train}\n"
-	"  taylor: {init: {importance: {method: taylor, layers: loss, tokens: 2Ki, sequences: 4}}, train: *train}\n"
-	"  flap: {init: {importance: {method: fluctuation, tokens: 2Ki, layers: own}}, train: *train}\n"
-	"  norms: {init: {importance: {method: magnitude, layers: own}}, train: *train}\n"
-	"  chance: {init: {importance: {method: random, layers: kl, tokens: 1Ki}}, train: {<<: *train, distill: {losses: [forward_kl, hidden_mse]}}}\n"
+	"  fitted: {init: {importance: {tokens: 2Ki}}, train: *train}\n"
+	"  taylor: {init: {importance: {method: taylor, layers: loss, tokens: 2Ki, sequences: 4, refit: false}}, train: *train}\n"
+	"  flap: {init: {importance: {method: fluctuation, tokens: 2Ki, layers: own, refit: false}}, train: *train}\n"
+	"  norms: {init: {importance: {method: magnitude, layers: own, refit: false}}, train: *train}\n"
+	"  chance: {init: {importance: {method: random, layers: kl, tokens: 1Ki, refit: false}}, train: {<<: *train, distill: {losses: [forward_kl, hidden_mse]}}}\n"
 	"  merged:\n"
-	"    init: {importance: {method: wanda, tokens: 2Ki, merge_kv: true, refit: true, target: {heads: 4, kv_heads: 1, intermediate: 32}}}\n"
+	"    init: {importance: {method: wanda, tokens: 2Ki, merge_kv: true, target: {heads: 4, kv_heads: 1, intermediate: 32}}}\n"
 	"    train: *train\n"
 	"report: {bootstrap: 200}\n";
 
@@ -184,8 +184,8 @@ static void scores_serve_another_target(void **state)
 	struct test_path from = init_of("whole", "plain", "importance.safetensors");
 	(void)state;
 	snprintf(line, sizeof line,
-		 "run tiny.yaml --out again --set teacher=whole/teacher/train/model --set data.tokenizer=null --set students.plain.init.importance={\"scores\":\"%s\"} "
-		 "--set students.fitted.init.importance={\"scores\":\"%s\",\"target\":{\"intermediate\":16}}", from.text, from.text);
+		 "run tiny.yaml --out again --set teacher=whole/teacher/train/model --set data.tokenizer=null --set students.plain.init.importance={\"refit\":false,\"scores\":\"%s\"} "
+		 "--set students.fitted.init.importance={\"refit\":false,\"scores\":\"%s\",\"target\":{\"intermediate\":16}}", from.text, from.text);
 	program_must(line);
 	assert_same("whole", "again", "model/model.safetensors");
 	assert_same("whole", "again", "importance.safetensors");
