@@ -45,10 +45,10 @@ static void masks_say_their_choices(void **state)
 	(void)state;
 	text_of("masks: {tokens: 100k}", plain, sizeof plain);
 	text_of("masks: {tokens: 200k, batch_tokens: 512, lr: 2e-3, target: {hidden: 64}}", same, sizeof same);
-	text_of("masks: {tokens: 100k, method: soft_topk, weights: frozen, cut: hard, distill: {}}", other, sizeof other);
-	assert_string_equal(plain, "masks hard_concrete");
+	text_of("masks: {tokens: 100k, method: hard_concrete, weights: frozen, cut: hard, distill: {}}", other, sizeof other);
+	assert_string_equal(plain, "masks soft_topk");
 	assert_string_equal(plain, same);
-	assert_string_equal(other, "masks soft_topk, weights frozen, cut hard, distilled");
+	assert_string_equal(other, "masks hard_concrete, weights frozen, cut hard, distilled");
 }
 
 static void stages_follow_each_other(void **state)
