@@ -72,28 +72,28 @@ int sensitivity_passes(const struct arch *source, const struct space *space)
 	return n;
 }
 
+/* Of one look at the held-out text. */
+static double pass_flops(const struct run *run, const struct arch *a)
+{
+	return arch_flops_per_token(a, (int)run->spec->data->sequence_length) * (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
+}
+
 double sensitivity_flops(const struct run *run, const struct arch *source, const struct space *space)
 {
-	int T = (int)run->spec->data->sequence_length;
-	double sum = arch_flops_per_token(source, T);
+	double sum = pass_flops(run, source);
 	for (int axis = 0; axis < SHAPE_AXES; axis++) {
 		struct shape grid[SENSITIVITY_POINTS];
 		int n = grid_of(space, &source->shape, axis, grid);
 		for (int i = 0; i < n; i++) {
 			struct arch a = *source;
 			a.shape = grid[i];
-			sum += arch_flops_per_token(&a, T);
+			sum += pass_flops(run, &a);
 		}
 	}
-	return sum * (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
+	return sum;
 }
 
 /* ---- one point ---- */
-
-static double pass_flops(const struct run *run, const struct arch *a)
-{
-	return arch_flops_per_token(a, (int)run->spec->data->sequence_length) * (double)run->spec->data->heldout_tokens * run->spec->data->domains.n;
-}
 
 static int read_loss(const struct sensitivity *s, const struct param_layout *layout, const float *flat, double *nll, struct err *e)
 {
